@@ -1,0 +1,47 @@
+# Every command a person needs; CI runs the same ones.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PRESET ?= smol
+
+.DEFAULT_GOAL := help
+.PHONY: help install weights demo up down test check protos
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## a virtual environment with everything, and the Triton server
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/trichord triton install
+	touch $@
+
+weights: install  ## the small real model (about 160 MB to fetch, once)
+	$(BIN)/trichord checkpoint pull $(PRESET)
+
+demo: weights  ## start the cluster, ask about text, an image and a sound, stop
+	$(BIN)/python examples/demo.py --preset $(PRESET)
+
+up: weights  ## start the cluster and leave it running
+	$(BIN)/trichord up --preset $(PRESET)
+
+down:  ## stop it
+	$(BIN)/trichord down
+
+test: weights  ## every test that needs no GPU
+	$(BIN)/pytest
+
+check: install  ## format, lint, types, architecture, protos
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd protos && ../$(BIN)/buf lint
+	BIN=$(BIN) scripts/protos --check
+
+protos: install  ## regenerate libs/trichord/v1
+	BIN=$(BIN) scripts/protos

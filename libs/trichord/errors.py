@@ -1,0 +1,162 @@
+"""The one tree of errors.
+
+Every error that leaves a Trichord process is one of these. Each class carries the gRPC status code that it becomes and
+a stable reason (part of the API, listed in docs/api.md); ``trichord.status`` turns it into a status with google.rpc
+details and back. Knows nothing of gRPC servers, of retries, or of HTTP.
+
+::
+
+    TrichordError
+    ├── RequestError                INVALID_ARGUMENT     the caller sent something wrong; ``field`` says where
+    │   ├── MediaError                                   a medium cannot be decoded or breaks a limit
+    │   └── ContextLengthError                           prompt and answer do not fit the model
+    ├── NotFoundError               NOT_FOUND            a model or handle that is not there
+    ├── FingerprintError            FAILED_PRECONDITION  an embedding of an encoder that is not accepted
+    ├── OverloadedError             RESOURCE_EXHAUSTED   a bound is reached; try again after ``retry_after_s``
+    ├── UnavailableError            UNAVAILABLE          a part of the cluster does not answer
+    ├── DeadlineError               DEADLINE_EXCEEDED    the request's time is up
+    ├── FeatureOffError             UNIMPLEMENTED        this deployment does not do that
+    ├── InternalError               INTERNAL             a bug; the message never says more than an id
+    └── StartupError                INTERNAL             the process cannot start (never sent over a wire)
+        ├── SettingsError                                a setting is missing, unknown or out of range
+        ├── CheckpointError                              a checkpoint is broken; ``tensor`` says which tensor
+        └── ClusterError                                 a process of the local cluster did not start or stop
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import grpc
+
+__all__ = [
+    "CheckpointError",
+    "ClusterError",
+    "ContextLengthError",
+    "DeadlineError",
+    "FeatureOffError",
+    "FingerprintError",
+    "InternalError",
+    "MediaError",
+    "NotFoundError",
+    "OverloadedError",
+    "RequestError",
+    "SettingsError",
+    "StartupError",
+    "TrichordError",
+    "UnavailableError",
+]
+
+
+class TrichordError(Exception):
+    """Base of all errors. ``message`` is one or two sentences: what is wrong, and what to do."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        """Path of the offending part of the request, e.g. ``messages[0].parts[2].image_bytes``; empty if none."""
+        self.retry_after_s = retry_after_s
+        """Seconds after which the same request may succeed; None if it will not."""
+
+    def at(self, field: str) -> TrichordError:
+        """The same error, its field replaced: a hop names the part as its own caller knows it."""
+        self.field = field
+        return self
+
+
+class RequestError(TrichordError):
+    """The caller sent something wrong."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_REQUEST"
+
+
+class MediaError(RequestError):
+    """A medium cannot be decoded, is of an unknown format, or breaks a limit."""
+
+    reason = "INVALID_MEDIA"
+
+
+class ContextLengthError(RequestError):
+    """Prompt and answer do not fit the model's context."""
+
+    reason = "CONTEXT_LENGTH_EXCEEDED"
+
+
+class NotFoundError(TrichordError):
+    """A model or handle that is not there, or not the caller's."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class FingerprintError(TrichordError):
+    """An embedding was made by an encoder that the decoder was not told to accept."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "EMBEDDING_FINGERPRINT_MISMATCH"
+
+
+class OverloadedError(TrichordError):
+    """A bound on waiting or stored work is reached."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
+
+
+class UnavailableError(TrichordError):
+    """A part of the cluster does not answer."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "UNAVAILABLE"
+
+
+class DeadlineError(TrichordError):
+    """The request's time is up."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class FeatureOffError(TrichordError):
+    """This deployment does not do that."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "FEATURE_OFF"
+
+
+class InternalError(TrichordError):
+    """A bug. The message carries an id to find the log line by, and nothing else."""
+
+
+class StartupError(TrichordError):
+    """The process cannot start."""
+
+    reason = "STARTUP"
+
+
+class SettingsError(StartupError):
+    """A setting is missing, unknown or out of range."""
+
+    reason = "INVALID_SETTING"
+
+
+class CheckpointError(StartupError):
+    """A checkpoint is broken: a tensor missing, extra or mis-shaped, or a file that is not safetensors."""
+
+    reason = "BROKEN_CHECKPOINT"
+
+    def __init__(self, message: str, *, tensor: str = "") -> None:
+        super().__init__(message)
+        self.tensor = tensor
+        """The tensor that is wrong; empty if the file or the config is."""
+
+
+class ClusterError(StartupError):
+    """A process of the local cluster did not start or stop."""
+
+    reason = "CLUSTER"

@@ -1,0 +1,74 @@
+"""Settings: read once from the environment, checked, frozen.
+
+Each service has one class that extends ``ServiceSettings`` with an ``env_prefix`` of its own; every field carries its
+meaning, unit and reason for the default as its description. Knows no service.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trichord.errors import SettingsError
+from trichord.model_config import Dtype
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest gRPC message on every hop, both ways, in bytes: 4 096 embedding rows of 2 560 float32 are 40 MiB."""
+
+
+class Settings(BaseSettings):
+    """Base: frozen, strict, read by ``from_environment``."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Reads the environment. Raises SettingsError naming the variable: a bad or unknown one stops the process."""
+        prefix = str(cls.model_config["env_prefix"])
+        known = {f"{prefix}{name}".upper() for name in cls.model_fields}
+        for variable in os.environ:
+            if variable.upper().startswith(prefix) and variable.upper() not in known:
+                raise SettingsError(f"{variable} is not a setting of this service. Known: {', '.join(sorted(known))}.")
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("; ".join(_sentence(prefix, e) for e in error.errors())) from error
+
+
+class ServiceSettings(Settings):
+    """What every gRPC service of ours is told."""
+
+    listen: str = Field("127.0.0.1:0", description="host:port to serve on; port 0 takes a free one.")
+    max_message_bytes: int = Field(MAX_MESSAGE_BYTES, gt=0, description="Largest gRPC message in bytes, both ways.")
+    max_concurrent_rpcs: int = Field(
+        256, gt=0, description="Calls in progress at once; more are refused with RESOURCE_EXHAUSTED."
+    )
+    reflection: bool = Field(True, description="Answer gRPC reflection. Turn off where the contract is a secret.")
+    drain_notice_s: float = Field(
+        0.0, ge=0, description="Seconds between failing health and refusing calls: what endpoints need to learn of it."
+    )
+    drain_timeout_s: float = Field(5.0, ge=0, description="Seconds that calls in progress have to finish on SIGTERM.")
+    default_deadline_s: float = Field(
+        300.0, gt=0, description="Deadline in seconds of a call whose caller set none; also the longest allowed."
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level to log.")
+
+
+def _sentence(prefix: str, error: object) -> str:
+    assert isinstance(error, dict), "pydantic lists errors as dicts"
+    name = prefix + "_".join(str(part) for part in error["loc"]).upper()
+    return f"{name}={error['input']!r}: {error['msg']}" if error["type"] != "missing" else f"{name} is not set"
+
+
+class ModelSettings(Settings):
+    """What a model inside Triton is told; the three adapters (model.py) share it."""
+
+    model_config = SettingsConfigDict(env_prefix="TRICHORD_MODEL_")
+
+    checkpoint: Path = Field(description="Directory of the checkpoint.")
+    dtype: Dtype | None = Field(None, description="Type to run in; unset: the checkpoint's own.")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads of torch; oversubscribed cores run at a tenth.")

@@ -1,0 +1,134 @@
+"""A client of Triton's gRPC inference protocol (KServe v2), for our own models on this pod's loopback.
+
+Thin over Triton's stubs rather than its Python client: one deadline, one cancellation and one error tree then hold on
+this hop as on every other. Knows nothing of what the tensors mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from trichord.errors import DeadlineError, InternalError, OverloadedError, TrichordError, UnavailableError
+from trichord.server import open_channel
+from trichord.tensors import BFLOAT16, Array
+
+Parameter = bool | int | float | str
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "FP32": np.dtype("<f4"),
+    "BF16": BFLOAT16,
+    "INT32": np.dtype("<i4"),
+    "UINT8": np.dtype("u1"),
+}
+_DATATYPES = {dtype: name for name, dtype in _DTYPES.items()}
+
+# Streams answer errors in-band unless asked for real gRPC codes (Triton 24.08+).
+_METADATA = (("triton_grpc_error", "true"),)
+
+
+class TritonClient:
+    """Calls one Triton server. Every call takes the seconds it may last."""
+
+    def __init__(self, target: str, max_message_bytes: int) -> None:
+        self._channel = open_channel(target, max_message_bytes)
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def model_ready(self, model: str, timeout_s: float = 2.0) -> bool:
+        """Whether the model is loaded and takes requests; False if the server does not answer."""
+        try:
+            request = service_pb2.ModelReadyRequest(name=model)
+            return bool((await self._stub.ModelReady(request, timeout=timeout_s)).ready)
+        except grpc.aio.AioRpcError:
+            return False
+
+    async def infer(self, model: str, inputs: Mapping[str, Array], *, timeout_s: float) -> dict[str, Array]:
+        """One request, one response: the outputs by name.
+
+        The server drops the request from its queue when ``timeout_s`` has passed. Raises UnavailableError,
+        DeadlineError or InternalError.
+        """
+        request = _request(model, inputs, {"timeout": int(timeout_s * 1e6)})
+        try:
+            return _outputs(await self._stub.ModelInfer(request, timeout=timeout_s))
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+
+    async def stream(
+        self, model: str, inputs: Mapping[str, Array], parameters: Mapping[str, Parameter], *, timeout_s: float
+    ) -> AsyncGenerator[dict[str, Array]]:
+        """One request to a decoupled model, any number of responses, in order.
+
+        Closing the iterator cancels the request: the model sees it at its next poll. Raises as ``infer`` does; ends
+        only after the model's final response, else raises UnavailableError.
+        """
+        call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=_METADATA)
+        try:
+            await call.write(_request(model, inputs, {**parameters, "triton_enable_empty_final_response": True}))
+            while (message := await call.read()) is not grpc.aio.EOF:
+                if message.error_message:
+                    raise InternalError("The model failed on this request.")
+                if outputs := _outputs(message.infer_response):
+                    yield outputs
+                if message.infer_response.parameters["triton_final_response"].bool_param:
+                    return
+            raise UnavailableError("The model server ended the stream early. Try again.", retry_after_s=1.0)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        except asyncio.InvalidStateError as error:  # read after the call broke while writing
+            raise UnavailableError("The model server does not answer. Try again shortly.", retry_after_s=1.0) from error
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Closes the channel and cancels what is in progress."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._channel.close()
+
+
+def _request(model: str, inputs: Mapping[str, Array], parameters: Mapping[str, Parameter]) -> Any:
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for name, array in inputs.items():
+        request.inputs.add(name=name, datatype=_DATATYPES[array.dtype], shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    for name, value in parameters.items():
+        _set_parameter(request.parameters[name], value)
+    return request
+
+
+def _set_parameter(parameter: Any, value: Parameter) -> None:
+    match value:
+        case bool():
+            parameter.bool_param = value
+        case int():
+            parameter.int64_param = value
+        case float():
+            parameter.double_param = value
+        case str():
+            parameter.string_param = value
+
+
+def _outputs(response: Any) -> dict[str, Array]:
+    return {
+        output.name: np.frombuffer(raw, dtype=_DTYPES[output.datatype]).reshape(tuple(output.shape))
+        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+
+
+def _translated(error: grpc.aio.AioRpcError) -> TrichordError:
+    """Triton's codes are not passed on: its queue and its shutdown speak in several (conventions of Triton 24.10)."""
+    code, text = error.code(), error.details() or ""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timeout expired" in text:
+        return DeadlineError("The model did not answer in time. Allow a longer deadline or try again.")
+    if "maximum queue size" in text:
+        return OverloadedError("The model's queue is full. Try again shortly.", retry_after_s=1.0)
+    draining = code is grpc.StatusCode.NOT_FOUND and "no available versions" in text
+    if draining or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return UnavailableError("The model server does not answer. Try again shortly.", retry_after_s=1.0)
+    return InternalError("The model failed on this request.")

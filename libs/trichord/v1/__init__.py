@@ -1,0 +1,1 @@
+"""Generated from protos/trichord/v1 by scripts/protos. Never edited."""

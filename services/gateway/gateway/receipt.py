@@ -1,0 +1,70 @@
+"""Usage and stage receipt of one request, filled in as it goes. Knows a clock and the contract."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from gateway.backends import Encoded
+from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
+
+
+class Receipt:
+    """Starts counting when it is made."""
+
+    def __init__(self, trace_id: str) -> None:
+        self._started = time.perf_counter()
+        self.stages = gateway_pb2.StageReceipt(trace_id=trace_id)
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request came."""
+        return (time.perf_counter() - self._started) * 1e3
+
+    def first_token(self) -> None:
+        """Notes the first token; later calls change nothing."""
+        if not self.stages.first_token_ms:
+            self.stages.first_token_ms = self.elapsed_ms()
+
+    def finished(
+        self,
+        finished: decoder_pb2.GenerateFinished,
+        items: Sequence[Encoded],
+        embeddings: Sequence[tensor_pb2.Embedding],
+    ) -> gateway_pb2.ChatFinished:
+        """The last event: usage of the items encoded here and of the ``embeddings`` that the caller brought."""
+        self.stages.total_ms = self.elapsed_ms()
+        self.stages.decoder.CopyFrom(finished.timings)
+        self.stages.items.extend(item_receipt(item) for item in items)
+        every = [*(item.embedding for item in items), *embeddings]
+        usage = gateway_pb2.Usage(
+            prompt_tokens=finished.prompt_tokens,
+            completion_tokens=finished.completion_tokens,
+            images=sum(embedding.modality == tensor_pb2.MODALITY_IMAGE for embedding in every),
+            image_tiles=sum(_units(e) for e in every if e.modality == tensor_pb2.MODALITY_IMAGE),
+            audio_seconds=sum(embedding.windows.seconds for embedding in every),
+            cache_hits=len(embeddings),
+        )
+        return gateway_pb2.ChatFinished(reason=finished.reason, usage=usage, receipt=self.stages)
+
+
+def item_receipt(encoded: Encoded) -> gateway_pb2.ItemReceipt:
+    """Where one item's time went."""
+    timings = encoded.timings
+    accounted_ms = timings.queue_ms + timings.decode_ms + timings.model_ms
+    return gateway_pb2.ItemReceipt(
+        modality=encoded.item.modality,
+        message_index=encoded.item.message_index,
+        part_index=encoded.item.part_index,
+        queue_ms=timings.queue_ms,
+        decode_ms=timings.decode_ms,
+        encode_ms=timings.model_ms,
+        transfer_ms=max(0.0, encoded.round_trip_ms - accounted_ms),
+        tokens=encoded.embedding.values.shape[0],
+        units=_units(encoded.embedding),
+    )
+
+
+def _units(embedding: tensor_pb2.Embedding) -> int:
+    if embedding.modality == tensor_pb2.MODALITY_IMAGE:
+        return 1 + embedding.grid.cols * embedding.grid.rows
+    return len(embedding.windows.tokens)

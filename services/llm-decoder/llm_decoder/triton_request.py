@@ -1,0 +1,85 @@
+"""Between Triton's Python backend and the engine: a request's tensors and parameters in, responses out.
+
+Knows the wire of model ``llama`` (its config.pbtxt); knows nothing of how tokens are made.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from llm_decoder.request import Finish, Request, Sink, Span, Timings
+from llm_decoder.sampling_limits import Sampling
+
+
+def parse(request: Any, sink: Sink) -> Request:
+    """The engine's request of a Triton request. Raises KeyError or ValueError if the front sent something wrong."""
+    parameters = json.loads(request.parameters())
+    stop_token_ids = frozenset(int(token) for token in parameters.pop("stop_token_ids").split(","))
+    tensors = {tensor.name(): torch.utils.dlpack.from_dlpack(tensor.to_dlpack()) for tensor in request.inputs()}
+    return Request(
+        prompt_ids=tensors["INPUT_IDS"].tolist(),
+        sampling=Sampling(**{name: parameters[name] for name in SAMPLING_PARAMETERS}),
+        stop_token_ids=stop_token_ids,
+        sink=sink,
+        arrival_s=time.monotonic(),
+        # The backend's shared memory is reused once the request is answered; rows may be read in a later step.
+        media_rows=tensors["EMBEDDINGS"].clone() if "EMBEDDINGS" in tensors else None,
+        spans=[Span(*span) for span in tensors["SPANS"].tolist()] if "SPANS" in tensors else (),
+    )
+
+
+SAMPLING_PARAMETERS = (
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "min_tokens",
+    "ignore_eos",
+)
+"""Parameters of a request, named as the fields of ``Sampling``."""
+
+
+class TritonSink:
+    """Sends tokens as responses of one decoupled request."""
+
+    def __init__(self, pb_utils: Any, response_sender: Any) -> None:
+        self._pb_utils, self._sender = pb_utils, response_sender
+
+    def emit(self, token_ids: Sequence[int]) -> None:
+        """See ``request.Sink``."""
+        self._sender.send(self._response(TOKEN_IDS=_int32(token_ids)))
+
+    def finish(self, token_ids: Sequence[int], reason: Finish, timings: Timings) -> None:
+        """See ``request.Sink``."""
+        response = self._response(
+            TOKEN_IDS=_int32(token_ids), FINISH=_int32([reason]), TIMINGS=torch.tensor(timings, dtype=torch.float32)
+        )
+        self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def fail(self, message: str) -> None:
+        """See ``request.Sink``."""
+        error = self._pb_utils.TritonError(message)
+        response = self._pb_utils.InferenceResponse(output_tensors=[], error=error)
+        self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def is_cancelled(self) -> bool:
+        """See ``request.Sink``."""
+        return bool(self._sender.is_cancelled())
+
+    def _response(self, **tensors: torch.Tensor) -> Any:
+        from_dlpack = self._pb_utils.Tensor.from_dlpack
+        return self._pb_utils.InferenceResponse([from_dlpack(name, tensor) for name, tensor in tensors.items()])
+
+
+def _int32(values: Sequence[int]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int32)

@@ -1,0 +1,215 @@
+"""The engine against the naive loop: whatever else is in the batch, every stream is what it would be alone."""
+
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llm_decoder.engine import Engine
+from llm_decoder.model_runner import ModelRunner
+from llm_decoder.request import Finish, Request, Span
+from llm_decoder.scheduler import Scheduler
+
+from tests.fakes import LLM, CollectingSink, random_llama, request, sampling
+
+MODEL = random_llama()
+STOP = 5
+
+
+def naive_greedy(prompt_ids, max_tokens, stop_token_ids=frozenset(), media=()):
+    """Greedy tokens by recomputing the whole sequence for each: no cache, no batch, no chunks."""
+    ids, rows_of = list(prompt_ids), dict(media)
+    for _ in range(max_tokens):
+        x = MODEL.embed(torch.tensor(ids))
+        for position, row in rows_of.items():
+            x[position] = row
+        hidden = MODEL(x, torch.arange(len(ids)), _attend_to_everything_before)
+        ids.append(int(MODEL.logits(hidden[-1:]).argmax()))
+        if ids[-1] in stop_token_ids:
+            break
+    return ids[len(prompt_ids) :]
+
+
+def _attend_to_everything_before(layer, q_NHd, k_NKd, v_NKd):
+    group = q_NHd.shape[1] // k_NKd.shape[1]
+    k_NHd, v_NHd = k_NKd.repeat_interleave(group, 1), v_NKd.repeat_interleave(group, 1)
+    score_HNN = torch.einsum("nhd,mhd->hnm", q_NHd, k_NHd) * q_NHd.shape[2] ** -0.5
+    later = torch.ones(len(q_NHd), len(q_NHd), dtype=torch.bool).triu(1)
+    return torch.einsum("hnm,mhd->nhd", score_HNN.masked_fill(later, -torch.inf).softmax(-1), v_NHd)
+
+
+@pytest.fixture
+def start_engine():
+    engines = []
+
+    def start(num_slots=3, max_waiting=64, step_tokens=8):
+        scheduler = Scheduler(num_slots=num_slots, max_waiting=max_waiting, step_tokens=step_tokens)
+        engines.append(Engine(ModelRunner(MODEL, num_slots), scheduler))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.close()
+
+
+def wait(sinks, seconds=60):
+    for sink in sinks:
+        assert sink.done.wait(seconds), "the engine did not finish a sequence"
+
+
+def wait_until_idle(engine):
+    deadline = time.monotonic() + 10
+    while engine.scheduler.has_work and time.monotonic() < deadline:
+        time.sleep(0.001)
+    engine.scheduler.check_integrity()
+    assert len(engine.scheduler.free_slots) == engine.scheduler.num_slots
+
+
+prompts = st.lists(st.integers(0, LLM.vocab_size - 1), min_size=1, max_size=40)
+arrival = st.tuples(prompts, st.integers(1, 20), st.none() | st.integers(0, 6))
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrivals=st.lists(arrival, min_size=1, max_size=10), num_slots=st.integers(1, 4), step_tokens=st.integers(5, 50))
+def test_every_greedy_stream_equals_the_naive_loop(arrivals, num_slots, step_tokens):
+    scheduler = Scheduler(num_slots=num_slots, max_waiting=64, step_tokens=step_tokens)
+    engine = Engine(ModelRunner(MODEL, num_slots), scheduler)
+    sinks = [CollectingSink(cancel_after) for _, _, cancel_after in arrivals]
+    for (prompt, max_tokens, _), sink in zip(arrivals, sinks, strict=True):
+        engine.submit(request(prompt, sink, max_tokens=max_tokens, stop_token_ids=[STOP]))
+    wait(sinks)
+    wait_until_idle(engine)
+    engine.close()
+
+    for (prompt, max_tokens, _), sink in zip(arrivals, sinks, strict=True):
+        expected = naive_greedy(prompt, max_tokens, {STOP})
+        assert sink.token_ids == expected[: len(sink.token_ids)]
+        if sink.failure is None:
+            assert sink.token_ids == expected
+            assert sink.reason == (Finish.END_OF_TURN if expected[-1] == STOP else Finish.LENGTH)
+
+
+def test_media_rows_stand_where_their_spans_say(start_engine):
+    rows = torch.randn(6, LLM.hidden_size, generator=torch.Generator().manual_seed(3))
+    prompt = list(range(1, 21))
+    spans = [Span(2, 4), Span(11, 2)]
+    sink = CollectingSink()
+    start_engine(step_tokens=5).submit(
+        Request(prompt, sampling(max_tokens=12), frozenset(), sink, 0.0, media_rows=rows, spans=spans)
+    )
+    wait([sink])
+
+    media = list(zip([2, 3, 4, 5, 11, 12], rows, strict=True))
+    assert sink.token_ids == naive_greedy(prompt, 12, media=media)
+    assert sink.token_ids != naive_greedy(prompt, 12), "the rows must matter"
+
+
+def test_a_seeded_stream_is_the_same_alone_and_in_company(start_engine):
+    def draw(engine, company):
+        sinks = [CollectingSink() for _ in range(company + 1)]
+        for i, sink in enumerate(sinks):
+            changes = {"seed": 7} if i == 0 else {"seed": 100 + i, "top_k": 5}
+            engine.submit(request([3, 1, 4, 1, 5], sink, temperature=1.5, top_p=0.95, max_tokens=20, **changes))
+        wait(sinks)
+        return [sink.token_ids for sink in sinks]
+
+    alone = draw(start_engine(), 0)[0]
+    in_company = draw(start_engine(num_slots=4, step_tokens=16), 7)
+    assert in_company[0] == alone
+    assert len({tuple(ids) for ids in in_company}) > 4, "different seeds draw different texts"
+
+
+def test_min_tokens_puts_off_the_end_and_ignore_eos_ignores_it(start_engine):
+    engine = start_engine()
+    prompt = next(p for p in ([i, i + 1] for i in range(90)) if len(naive_greedy(p, 12)) == 12)
+    stop = naive_greedy(prompt, 12)[1]
+    sinks = [CollectingSink() for _ in range(3)]
+    for sink, changes in zip(sinks, [{}, {"min_tokens": 6}, {"ignore_eos": True}], strict=True):
+        engine.submit(request(prompt, sink, max_tokens=12, stop_token_ids=[stop], **changes))
+    wait(sinks)
+
+    plain, at_least_six, ignoring = sinks
+    assert plain.token_ids == naive_greedy(prompt, 12, {stop})
+    assert len(at_least_six.token_ids) >= 6
+    assert stop not in at_least_six.token_ids[:6]
+    assert ignoring.token_ids == naive_greedy(prompt, 12)
+    assert ignoring.reason == Finish.LENGTH
+
+
+def test_a_failing_step_fails_its_sequences_and_no_others(start_engine, monkeypatch):
+    engine = start_engine()
+    step = engine.runner.step
+    monkeypatch.setattr(engine.runner, "step", lambda scheduled: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    lost = CollectingSink()
+    engine.submit(request([1, 2, 3], lost))
+    wait([lost])
+    assert lost.failure is not None
+    assert "memory" not in lost.failure
+
+    monkeypatch.setattr(engine.runner, "step", step)
+    served = CollectingSink()
+    engine.submit(request([1, 2, 3], served))
+    wait([served])
+    assert served.token_ids == naive_greedy([1, 2, 3], 16)
+    wait_until_idle(engine)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "spans", "rows"),
+    [
+        pytest.param([], (), None, id="no prompt"),
+        pytest.param([1] * 120, (), None, id="over the context"),
+        pytest.param([97], (), None, id="unknown token"),
+        pytest.param([-1], (), None, id="negative token"),
+        pytest.param([1, 2], [Span(1, 2)], torch.zeros(2, LLM.hidden_size), id="span past the end"),
+        pytest.param([1, 2], [Span(0, 1)], torch.zeros(2, LLM.hidden_size), id="rows left over"),
+        pytest.param([1, 2], [Span(0, 1)], torch.zeros(1, 3), id="narrow rows"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused_and_harms_nobody(start_engine, prompt, spans, rows):
+    engine = start_engine()
+    refused, served = CollectingSink(), CollectingSink()
+    engine.submit(Request(prompt, sampling(), frozenset(), refused, 0.0, media_rows=rows, spans=spans))
+    engine.submit(request([4, 2], served))
+    wait([refused, served])
+
+    assert refused.failure
+    assert not refused.token_ids
+    assert served.token_ids == naive_greedy([4, 2], 16)
+
+
+def test_more_waiting_than_the_bound_is_refused_at_once(start_engine):
+    engine = start_engine(num_slots=1, max_waiting=2)
+    sinks = [CollectingSink() for _ in range(12)]
+    for sink in sinks:
+        engine.submit(request([1, 2, 3], sink, max_tokens=60))
+    wait(sinks)
+
+    refused = [sink for sink in sinks if sink.failure]
+    assert refused
+    assert all("wait already" in sink.failure for sink in refused)
+    assert all(len(sink.token_ids) == 60 for sink in sinks if sink not in refused)
+
+
+def test_two_hundred_requests_with_random_cancels_leave_every_slot_free(start_engine):
+    engine = start_engine(num_slots=8, max_waiting=256, step_tokens=64)
+    generator = torch.Generator().manual_seed(4)
+    cancels = torch.randint(0, 12, (200,), generator=generator).tolist()
+    sinks = [CollectingSink(cancel if cancel % 3 == 0 else None) for cancel in cancels]
+    for i, sink in enumerate(sinks):
+        engine.submit(request([i % 90, 2, 3], sink, max_tokens=10))
+    wait(sinks)
+    wait_until_idle(engine)
+
+    assert sum(sink.failure is not None for sink in sinks) > 30
+    assert all(sink.failure or len(sink.token_ids) == 10 for sink in sinks)
+
+
+def test_closing_answers_everyone(start_engine):
+    engine = start_engine(num_slots=1)
+    sinks = [CollectingSink() for _ in range(3)]
+    for sink in sinks:
+        engine.submit(request([1], sink, max_tokens=120))
+    engine.close()
+    assert all(sink.done.is_set() for sink in sinks)
