@@ -123,7 +123,7 @@ class DeadlineError(TrichordError):
 
 
 class FeatureOffError(TrichordError):
-    """This deployment does not do that."""
+    """A feature that this deployment does not offer."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
     reason = "FEATURE_OFF"

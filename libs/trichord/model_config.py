@@ -143,9 +143,10 @@ class ModelConfig(_Section):
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise CheckpointError(f"{CONFIG_FILE}: {key}: {first['msg']}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{CONFIG_FILE} is not JSON.") from error
 
     def write(self, checkpoint: Path) -> None:
         """Writes ``checkpoint/config.json``."""
-        (checkpoint / CONFIG_FILE).write_text(json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(self.model_dump(), indent=2, ensure_ascii=False)
+        (checkpoint / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from trichord.errors import DeadlineError, InternalError, TrichordError
+from trichord import health
+from trichord.errors import DeadlineError, TrichordError
+from trichord.interceptors import ErrorInterceptor, LimitInterceptor
 from trichord.settings import ServiceSettings
-from trichord.status import to_status
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +31,9 @@ Probe = Callable[[], Awaitable[bool]]
 """Tells whether this process can serve now. Raising counts as no."""
 
 PROBE_INTERVAL_S = 0.5
+
+UNCOUNTED_RPCS = 64
+"""Health checks, reflection and refusals in progress at once, beside the calls that settings allow."""
 
 
 def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
@@ -48,8 +50,12 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
 
 def open_channel(target: str, max_message_bytes: int) -> grpc.aio.Channel:
     """A plaintext channel to ``target`` (any gRPC target string), balanced over its addresses."""
-    options = channel_options(max_message_bytes)
-    options.append(("grpc.lb_policy_name", "round_robin"))
+    options = [
+        *channel_options(max_message_bytes),
+        ("grpc.lb_policy_name", "round_robin"),
+        ("grpc.initial_reconnect_backoff_ms", 250),
+        ("grpc.max_reconnect_backoff_ms", 2_000),  # gRPC's own 120 s would outlast a restarted peer by far
+    ]
     return grpc.aio.insecure_channel(target, options=options)
 
 
@@ -61,66 +67,13 @@ def remaining_s(context: grpc.aio.ServicerContext[Any, Any], default_s: float) -
     return default_s if remaining is None else min(remaining, default_s)
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns TrichordError into its status, and anything unforeseen into INTERNAL with an id and nothing else."""
-
-    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], handler_call_details: Any) -> Any:
-        """See ``grpc.aio.ServerInterceptor``."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        for kind in ("unary_unary", "stream_unary"):
-            if method := getattr(handler, kind):
-                return handler._replace(**{kind: _answering(method)})
-        for kind in ("unary_stream", "stream_stream"):
-            if method := getattr(handler, kind):
-                return handler._replace(**{kind: _streaming(method)})
-        return handler
-
-
-def _answering(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            return await method(request, context)
-        except Exception as error:
-            await _abort(context, error)
-
-    return call
-
-
-def _streaming(method: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncIterator[Any]]:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        responses = method(request, context)
-        try:
-            async for response in responses:
-                yield response
-        except Exception as error:
-            await _abort(context, error)
-        finally:
-            # A consumer that leaves parks us at the yield; closing runs the handler's own finally now, not at gc.
-            await responses.aclose()
-
-    return call
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if not isinstance(error, TrichordError):
-        error_id = uuid.uuid4().hex[:12]
-        log.error("unforeseen error", error_id=error_id, exc_info=error)
-        error = InternalError(f"Internal error {error_id}. Report this id to the operator.")
-    await context.abort_with_status(to_status(error))
-
-
 @dataclass
 class RunningServer:
     """A server that serves; stop it with ``drain``."""
 
     server: grpc.aio.Server
     port: int
-    health: health_aio.HealthServicer
-    services: Sequence[str]
+    health: health.HealthServicer
     settings: ServiceSettings
 
     async def watch(self, probe: Probe) -> None:
@@ -129,23 +82,16 @@ class RunningServer:
         while True:
             now = await _holds(probe)
             if now != serving:
-                await self._set(health_pb2.HealthCheckResponse.SERVING if now else _NOT_SERVING)
+                await self.health.set_serving(now)
                 log.info("health", serving=now)
             serving = now
             await asyncio.sleep(PROBE_INTERVAL_S)
 
     async def drain(self) -> None:
         """Fails health, serves on for the notice period, lets calls finish, then aborts what is left."""
-        await self.health.enter_graceful_shutdown()
+        await self.health.shut_down()
         await asyncio.sleep(self.settings.drain_notice_s)
         await self.server.stop(self.settings.drain_timeout_s)
-
-    async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", *self.services):
-            await self.health.set(name, status)
-
-
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def _holds(probe: Probe) -> bool:
@@ -159,24 +105,22 @@ async def _holds(probe: Probe) -> bool:
 async def start(register: Register, settings: ServiceSettings) -> RunningServer:
     """Starts to serve, NOT_SERVING until a probe says otherwise. Raises OSError if the address is taken."""
     server = grpc.aio.server(
-        interceptors=[ErrorInterceptor()],
+        interceptors=[ErrorInterceptor(), LimitInterceptor(settings.max_concurrent_rpcs)],
         options=[*channel_options(settings.max_message_bytes), ("grpc.so_reuseport", 0)],
-        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs + UNCOUNTED_RPCS,
     )
     services = list(register(server))
-    health = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    health_servicer = health.HealthServicer(services)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if settings.reflection:
         _add_reflection(server, services)
     try:
         port = server.add_insecure_port(settings.listen)
     except RuntimeError as error:
         raise OSError(f"Cannot listen on {settings.listen}: the address is taken or not this machine's.") from error
-    running = RunningServer(server, port, health, services, settings)
-    await running._set(_NOT_SERVING)
     await server.start()
     log.info("listening", port=port)
-    return running
+    return RunningServer(server, port, health_servicer, settings)
 
 
 async def serve(register: Register, probe: Probe, settings: ServiceSettings) -> None:
@@ -208,8 +152,8 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 def _add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
     # The library serves v1alpha only; v1 has the same messages, and some tools ask for nothing else.
-    names = [*services, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME]
-    servicer = reflection.ReflectionServicer(names)
+    names = [*services, health.SERVICE_NAME, "grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME]
+    servicer = reflection.aio.ReflectionServicer(names)
     reflection.enable_server_reflection(names, server)
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,

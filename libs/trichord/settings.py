@@ -23,7 +23,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 class Settings(BaseSettings):
     """Base: frozen, strict, read by ``from_environment``."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -43,9 +43,11 @@ class ServiceSettings(Settings):
     """What every gRPC service of ours is told."""
 
     listen: str = Field("127.0.0.1:0", description="host:port to serve on; port 0 takes a free one.")
-    max_message_bytes: int = Field(MAX_MESSAGE_BYTES, gt=0, description="Largest gRPC message in bytes, both ways.")
+    max_message_bytes: int = Field(
+        MAX_MESSAGE_BYTES, gt=0, lt=1 << 31, description="Largest gRPC message in bytes, both ways."
+    )
     max_concurrent_rpcs: int = Field(
-        256, gt=0, description="Calls in progress at once; more are refused with RESOURCE_EXHAUSTED."
+        256, gt=0, le=100_000, description="Calls in progress at once; more are refused with RESOURCE_EXHAUSTED."
     )
     reflection: bool = Field(True, description="Answer gRPC reflection. Turn off where the contract is a secret.")
     drain_notice_s: float = Field(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -15,12 +16,14 @@ from trichord import errors
 DOMAIN = "trichord.dev"
 """Domain of every ErrorInfo (AIP-193)."""
 
-MAX_MESSAGE_CHARS = 1024
+MAX_MESSAGE_BYTES = 1024
+MAX_FIELD_BYTES = 256
+"""In UTF-8. The message travels three times (grpc-message, Status, BadRequest), the field twice."""
 
 _BY_REASON: dict[str, type[errors.TrichordError]] = {
     cls.reason: cls
     for name in errors.__all__
-    if issubclass(cls := getattr(errors, name), errors.TrichordError) and not issubclass(cls, errors.StartupError)
+    if (cls := getattr(errors, name)) is not errors.TrichordError and not issubclass(cls, errors.StartupError)
 }
 _BY_CODE: dict[grpc.StatusCode, type[errors.TrichordError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.RequestError,
@@ -37,12 +40,11 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.TrichordError]] = {
 
 def to_status(error: errors.TrichordError) -> grpc.Status:
     """The status of an error, with ErrorInfo and, where they apply, BadRequest and RetryInfo."""
-    details: list[any_pb2.Any] = [
-        _any(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"field": error.field[:256]}))
-    ]
-    message = error.message[:MAX_MESSAGE_CHARS]
-    if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field[:256], description=message)
+    message, field = _cut(error.message, MAX_MESSAGE_BYTES), _cut(error.field, MAX_FIELD_BYTES)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"field": field})
+    details: list[any_pb2.Any] = [_any(info)]
+    if field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(_any(error_details_pb2.BadRequest(field_violations=[violation])))
     if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
@@ -59,16 +61,18 @@ def from_rpc_error(rpc_error: grpc.aio.AioRpcError, peer: str) -> errors.Trichor
     A peer's own errors come back as their class with message and field; anything else (connection refused, reset, a
     message over the limit) becomes the class of its code, with a message of ours: a library's text stays inside.
     """
-    status = rpc_status.from_call(rpc_error)
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    for detail in status.details if status else ():
-        detail.Unpack(info)
-        detail.Unpack(retry)
-    if info.domain == DOMAIN and info.reason in _BY_REASON:
-        retry_after_s = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
-        error = _BY_REASON[info.reason](status.message, retry_after_s=retry_after_s)
-        return error.at(info.metadata.get("field", ""))
-    return _foreign(rpc_error.code(), peer)
+    try:
+        status = rpc_status.from_call(rpc_error)
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        for detail in status.details if status else ():
+            detail.Unpack(info)
+            detail.Unpack(retry)
+    except (ValueError, DecodeError):  # details that no peer of ours makes
+        return _foreign(rpc_error.code(), peer)
+    if info.domain != DOMAIN or info.reason not in _BY_REASON:
+        return _foreign(rpc_error.code(), peer)
+    retry_after_s = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
+    return _BY_REASON[info.reason](status.message, field=info.metadata.get("field", ""), retry_after_s=retry_after_s)
 
 
 def _foreign(code: grpc.StatusCode, peer: str) -> errors.TrichordError:
@@ -78,6 +82,10 @@ def _foreign(code: grpc.StatusCode, peer: str) -> errors.TrichordError:
     if cls is errors.DeadlineError:
         return cls(f"The {peer} did not answer in time. Allow a longer deadline or try again.")
     return cls(f"The {peer} refused the call ({code.name}).")
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    return text.encode(errors="replace")[:max_bytes].decode(errors="ignore")
 
 
 def _any(

@@ -52,7 +52,10 @@ def from_proto(tensor: tensor_pb2.Tensor, field: str) -> Array:
         raise RequestError(
             f"Shape and dtype need {num_bytes} bytes of data; there are {len(tensor.data)}.", field=f"{field}.data"
         )
-    return np.frombuffer(tensor.data, dtype=dtype).reshape(shape)
+    try:
+        return np.frombuffer(tensor.data, dtype=dtype).reshape(shape)
+    except ValueError as error:  # empty, with other dimensions beyond what an address can hold
+        raise RequestError("The tensor's shape is too large.", field=f"{field}.shape") from error
 
 
 def check_embedding(embedding: tensor_pb2.Embedding, *, hidden_size: int, field: str) -> Array:

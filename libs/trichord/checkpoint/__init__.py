@@ -1,0 +1,1 @@
+"""Checkpoints: their layout, digests, presets, and how they are made, pulled and read."""

@@ -1,0 +1,1 @@
+"""The ``trichord`` command: a thin edge over the libraries and the services."""

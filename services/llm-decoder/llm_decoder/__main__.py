@@ -1,0 +1,47 @@
+"""``python -m llm_decoder``: the decoder's front process."""
+
+from __future__ import annotations
+
+import asyncio
+
+from llm_decoder.engine_client import EngineClient
+from llm_decoder.front import DecoderFront
+from llm_decoder.intake import Intake
+from llm_decoder.readiness import Readiness
+from llm_decoder.settings import DecoderSettings
+from llm_decoder.vocabulary import Vocabulary
+from trichord import server
+from trichord.checkpoint.digest import fingerprint
+from trichord.logs import configure
+from trichord.model_config import ModelConfig
+from trichord.triton.client import TritonClient
+
+
+def load(settings: DecoderSettings) -> tuple[Intake, Vocabulary]:
+    """What of the checkpoint the front needs. Reads every weight of the encoders once, for their fingerprints.
+
+    Raises CheckpointError if the checkpoint is broken.
+    """
+    config = ModelConfig.read(settings.checkpoint)
+    vocabulary = Vocabulary.read(settings.checkpoint, config.llm.vocab_size)
+    dtype = settings.dtype or config.dtype
+    own = [fingerprint(settings.checkpoint, "vision", dtype), fingerprint(settings.checkpoint, "audio", dtype)]
+    return Intake(config, settings, vocabulary, own), vocabulary
+
+
+async def main() -> None:
+    """Serves until told to stop; healthy once the model has generated a token."""
+    settings = DecoderSettings.from_environment()
+    configure(settings.log_level)
+    intake, vocabulary = await asyncio.to_thread(load, settings)
+    triton = TritonClient(settings.triton, settings.max_message_bytes)
+    engine = EngineClient(triton, intake.template.stop_ids)
+    front = DecoderFront(intake, vocabulary, engine, default_deadline_s=settings.default_deadline_s)
+    try:
+        await server.serve(front.register, Readiness(engine, intake.template), settings)
+    finally:
+        await triton.close()
+
+
+if __name__ == "__main__":
+    server.run(main())

@@ -1,0 +1,132 @@
+"""The decoder's gRPC service: conversations in, streamed text out.
+
+Every RPC is a few lines over ``Intake`` (checks, template, tokenizer), ``EngineClient`` (Triton) and ``Answer`` (text).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+
+from llm_decoder.answer import Answer
+from llm_decoder.engine_client import EngineClient
+from llm_decoder.intake import Intake, Work
+from llm_decoder.prompt import PromptTokens
+from llm_decoder.stopwatch import Stopwatch
+from llm_decoder.vocabulary import Vocabulary
+from trichord.errors import InternalError, RequestError
+from trichord.server import remaining_s
+from trichord.v1 import decoder_pb2, decoder_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+Request = TypeVar("Request", decoder_pb2.GenerateRequest, decoder_pb2.CountTokensRequest)
+Result = TypeVar("Result")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+INLINE_BYTES = 8 * 1024
+"""Requests up to this size are prepared at once, in well under a millisecond; larger ones in a thread."""
+
+MAX_REQUEST_ID_CHARS = 128
+
+
+class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
+    """Serves one model."""
+
+    def __init__(
+        self, intake: Intake, vocabulary: Vocabulary, engine: EngineClient, *, default_deadline_s: float
+    ) -> None:
+        self._intake, self._vocabulary, self._engine = intake, vocabulary, engine
+        self._default_deadline_s = default_deadline_s
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        """Adds the service to a server; see ``trichord.server.Register``."""
+        decoder_pb2_grpc.add_DecoderServiceServicer_to_server(self, server)
+        return [decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name]
+
+    async def Generate(  # noqa: N802, D102
+        self, request: decoder_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[decoder_pb2.GenerateResponse]:
+        stopwatch = Stopwatch()
+        timeout_s = remaining_s(context, self._default_deadline_s)
+        request_id = _request_id(request)
+        work = await _prepared(self._intake.admit, request)
+        stopwatch.tokenized()
+        prompt_tokens = _counts(work.prompt)
+        started = decoder_pb2.GenerateStarted(request_id=request_id, prompt_tokens=prompt_tokens)
+        yield decoder_pb2.GenerateResponse(started=started)
+        answer = Answer(self._vocabulary, self._intake.template.stop_ids, work.sampling.stop)
+        async with contextlib.aclosing(self._chunks(work, answer, stopwatch, timeout_s)) as chunks:
+            async for chunk in chunks:
+                yield decoder_pb2.GenerateResponse(chunk=chunk)
+        finished = decoder_pb2.GenerateFinished(
+            reason=answer.reason,  # type: ignore[arg-type]
+            prompt_tokens=prompt_tokens,
+            completion_tokens=answer.num_tokens,
+            timings=stopwatch.timings,
+        )
+        yield decoder_pb2.GenerateResponse(finished=finished)
+
+    async def _chunks(
+        self, work: Work, answer: Answer, stopwatch: Stopwatch, timeout_s: float
+    ) -> AsyncGenerator[decoder_pb2.TokenChunk, None]:
+        """The chunks of an answer, until it has a reason to end; leaving early frees the sequence."""
+        timeout_s -= stopwatch.elapsed_s
+        stream = self._engine.generate(work.prompt, work.media_rows, work.sampling, timeout_s=timeout_s)
+        async with contextlib.aclosing(stream) as outputs:
+            async for output in outputs:
+                stopwatch.took(output)
+                chunk = answer.take(output.token_ids, output.finish)
+                if chunk.text or chunk.token_ids:
+                    yield chunk
+                if answer.reason is not None:
+                    return
+        raise InternalError("The engine ended an answer without saying why.")
+
+    async def CountTokens(  # noqa: N802, D102
+        self, request: decoder_pb2.CountTokensRequest, context: Context
+    ) -> decoder_pb2.CountTokensResponse:
+        prompt = await _prepared(self._intake.count, request)
+        return decoder_pb2.CountTokensResponse(
+            prompt_tokens=_counts(prompt), context_tokens=self._intake.limits.context_tokens
+        )
+
+    async def GetModel(  # noqa: N802, D102
+        self, request: decoder_pb2.DecoderServiceGetModelRequest, context: Context
+    ) -> decoder_pb2.DecoderServiceGetModelResponse:
+        config, limits = self._intake.config, self._intake.limits
+        return decoder_pb2.DecoderServiceGetModelResponse(
+            model=config.model,
+            context_tokens=limits.context_tokens,
+            hidden_size=config.llm.hidden_size,
+            accepted_fingerprints=sorted(self._intake.media.accepted_fingerprints),
+            max_images=limits.max_images,
+            max_audios=limits.max_audios,
+            tokens_per_tile=limits.tokens_per_tile,
+        )
+
+
+async def _prepared(prepare: Callable[[Request], Result], request: Request) -> Result:
+    """Prepares a request without holding up other streams for long."""
+    if request.ByteSize() <= INLINE_BYTES:
+        return prepare(request)
+    return await asyncio.to_thread(prepare, request)
+
+
+def _request_id(request: decoder_pb2.GenerateRequest) -> str:
+    if len(request.request_id) > MAX_REQUEST_ID_CHARS or not request.request_id.isprintable():
+        message = f"A request id has at most {MAX_REQUEST_ID_CHARS} printable characters."
+        raise RequestError(message, field="request_id")
+    return request.request_id or uuid.uuid4().hex
+
+
+def _counts(prompt: PromptTokens) -> decoder_pb2.PromptTokens:
+    return decoder_pb2.PromptTokens(
+        text=prompt.num_text_tokens, image=prompt.num_image_tokens, audio=prompt.num_audio_tokens
+    )

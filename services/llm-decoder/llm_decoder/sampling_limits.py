@@ -1,0 +1,93 @@
+"""How tokens are chosen: a request's wishes, checked and completed.
+
+Ranges are those that decoder.proto promises. Knows nothing of how a sampler works.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trichord.errors import RequestError
+from trichord.v1 import decoder_pb2
+
+DEFAULT_MAX_TOKENS = 1024
+"""Tokens of an answer whose request names no limit, where the context leaves as many."""
+
+MAX_STOPS = 16
+MAX_STOP_BYTES = 256
+
+GREEDY_BELOW = 1e-3
+"""Temperatures below this are greedy: they choose the same tokens, and would overflow float32 logits."""
+
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "max_tokens": (lambda value: value >= 1, "at least 1"),
+    "temperature": (lambda value: 0 <= value <= 5, "from 0 to 5"),
+    "top_k": (lambda value: value >= 0, "at least 0"),
+    "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "min_p": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    "repetition_penalty": (lambda value: 0.1 <= value <= 10, "from 0.1 to 10"),
+    "presence_penalty": (lambda value: -2 <= value <= 2, "from -2 to 2"),
+    "frequency_penalty": (lambda value: -2 <= value <= 2, "from -2 to 2"),
+    "seed": (lambda value: value < 1 << 63, "below 2^63"),
+    "min_tokens": (lambda value: value >= 0, "at least 0"),
+}
+"""What each number must be. Comparisons with NaN are false, so NaN is outside every range."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Every parameter of one answer, in range. Meanings as in decoder.proto's SamplingParams."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    seed: int
+    min_tokens: int
+    ignore_eos: bool
+    stop: tuple[str, ...] = ()
+    """Matched by the front, which knows text; the engine is not told them."""
+
+
+def check(params: decoder_pb2.SamplingParams, context_left: int) -> Sampling:
+    """The parameters of an answer for which the context leaves ``context_left`` >= 1 tokens.
+
+    Raises RequestError naming ``sampling.<field>``.
+    """
+    for name, (is_valid, meaning) in _RANGES.items():
+        if params.HasField(name) and not is_valid(getattr(params, name)):
+            raise RequestError(f"{name} is {meaning}.", field=f"sampling.{name}")
+    max_tokens = min(params.max_tokens if params.HasField("max_tokens") else DEFAULT_MAX_TOKENS, context_left)
+    if params.min_tokens > max_tokens:
+        message = f"min_tokens is at most the answer's limit, here {max_tokens} tokens."
+        raise RequestError(message, field="sampling.min_tokens")
+    return Sampling(
+        max_tokens=max_tokens,
+        temperature=params.temperature if params.temperature >= GREEDY_BELOW else 0.0,
+        top_k=params.top_k,
+        top_p=params.top_p if params.HasField("top_p") else 1.0,
+        min_p=params.min_p,
+        repetition_penalty=params.repetition_penalty if params.HasField("repetition_penalty") else 1.0,
+        presence_penalty=params.presence_penalty,
+        frequency_penalty=params.frequency_penalty,
+        seed=params.seed if params.HasField("seed") else secrets.randbits(63),
+        min_tokens=params.min_tokens,
+        ignore_eos=params.ignore_eos,
+        stop=_stops(params),
+    )
+
+
+def _stops(params: decoder_pb2.SamplingParams) -> tuple[str, ...]:
+    if len(params.stop) > MAX_STOPS:
+        raise RequestError(f"There are at most {MAX_STOPS} stop strings.", field="sampling.stop")
+    for index, stop in enumerate(params.stop):
+        if not 1 <= len(stop.encode()) <= MAX_STOP_BYTES:
+            message = f"A stop string has 1 to {MAX_STOP_BYTES} bytes."
+            raise RequestError(message, field=f"sampling.stop[{index}]")
+    return tuple(params.stop)
