@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+
 from llm_decoder.llama import Llama
 from llm_decoder.request import Finish, Request, Timings
 from llm_decoder.sampling_limits import Sampling
-
 from trichord.model_config import LlmConfig
 
 LLM = LlmConfig(
@@ -66,12 +66,17 @@ class CollectingSink:
         self.failure: str | None = None
         self.cancel_after = cancel_after
         self.done = threading.Event()
+        self.full = False
+        self.logprobs: list[Mapping[int, float]] = []
 
-    def emit(self, token_ids: Sequence[int]) -> None:
+    def emit(self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]]) -> None:
         self.token_ids.extend(token_ids)
+        self.logprobs.extend(logprobs)
 
-    def finish(self, token_ids: Sequence[int], reason: Finish, timings: Timings) -> None:
-        self.emit(token_ids)
+    def finish(
+        self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], reason: Finish, timings: Timings
+    ) -> None:
+        self.emit(token_ids, logprobs)
         self.reason, self.timings = reason, timings
         self.done.set()
 
@@ -81,6 +86,9 @@ class CollectingSink:
 
     def is_cancelled(self) -> bool:
         return self.cancel_after is not None and len(self.token_ids) >= self.cancel_after
+
+    def is_full(self) -> bool:
+        return self.full
 
 
 def request(prompt_ids: Sequence[int], sink: CollectingSink | None = None, **changes: object) -> Request:

@@ -15,12 +15,15 @@ from typing import Any
 import grpc
 import structlog
 
-from trichord.errors import InternalError, OverloadedError, TrichordError
+from trichord.errors import FeatureOffError, InternalError, OverloadedError, TrichordError
 from trichord.status import to_status
 
 log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_NOT_WRITTEN = "Method not implemented!"
+"""What the generated servicers raise for a method that ours does not define."""
+
 Answering = Callable[[Any, Context], Awaitable[Any]]
 Streaming = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
@@ -81,6 +84,8 @@ def _sayable(error: Exception) -> TrichordError:
     """What may be told of an error: all of a foreseen one; of a bug only an id, to find its log line by."""
     if isinstance(error, TrichordError) and error.code is not grpc.StatusCode.INTERNAL:
         return error
+    if isinstance(error, NotImplementedError) and str(error) == _NOT_WRITTEN:
+        return FeatureOffError("This service does not offer that method.")
     error_id = uuid.uuid4().hex[:12]
     log.error("unforeseen error", error_id=error_id, exc_info=error)
     field = error.field if isinstance(error, TrichordError) else ""

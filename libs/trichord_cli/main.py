@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from trichord.errors import TrichordError
-from trichord_cli import chat, checkpoint, cluster, tokens
+from trichord_cli import chat, checkpoint, cluster, tokens, triton
 
 
 class Sentences(TyperGroup):
@@ -37,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(triton.app, name="triton")
 app.command()(tokens.tokens)
 for command in (cluster.up, cluster.down, cluster.status, cluster.logs, chat.chat):
     app.command()(command)

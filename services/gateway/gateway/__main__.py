@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from gateway.backends import AudioEncoder, Decoder, VisionEncoder
+from gateway.backends import Decoder, audio_encoder, vision_encoder
 from gateway.chat import Cluster
 from gateway.media_store import MediaStore
 from gateway.service import OmniService
@@ -21,8 +21,8 @@ def connect(settings: GatewaySettings) -> Cluster:
     limit = settings.max_message_bytes
     return Cluster(
         encoders={
-            tensor_pb2.MODALITY_IMAGE: VisionEncoder(settings.vision, limit),
-            tensor_pb2.MODALITY_AUDIO: AudioEncoder(settings.audio, limit),
+            tensor_pb2.MODALITY_IMAGE: vision_encoder(settings.vision, limit),
+            tensor_pb2.MODALITY_AUDIO: audio_encoder(settings.audio, limit),
         },
         decoder=Decoder(settings.decoder, limit),
         store=MediaStore(settings.media_store_bytes),
@@ -43,7 +43,10 @@ async def main() -> None:
     async def ready() -> bool:
         return True
 
-    await server.serve(register, ready, settings)
+    try:
+        await server.serve(register, ready, settings)
+    finally:
+        await cluster.close()
 
 
 if __name__ == "__main__":

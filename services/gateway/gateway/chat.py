@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from gateway import conversation
-from gateway.backends import Decoder, Encoded, Encoder, caller_field
+from gateway.backends import Decoder, Encoded, Encoder, caller_field, check_context
 from gateway.conversation import Item
 from gateway.deadline import Deadline
 from gateway.media_store import MediaStore
@@ -32,6 +32,10 @@ class Cluster:
     decoder: Decoder
     store: MediaStore
     settings: GatewaySettings
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await asyncio.gather(self.decoder.close(), *(encoder.close() for encoder in self.encoders.values()))
 
 
 class Chat:
@@ -57,25 +61,23 @@ class Chat:
         async with aclosing(self._encode()) as encoded_items:
             async for encoded in encoded_items:
                 yield Event(item_encoded=_item_event(encoded))
+        check_context(sum(encoded.num_rows for encoded in self._encoded), model.context_tokens)
         async with aclosing(self._generate()) as answer:
             async for event in answer:
                 yield event
 
     async def _check_before_paying(self, model: decoder_pb2.DecoderServiceGetModelResponse) -> None:
         """Lets the decoder refuse what cannot succeed whatever the media hold: roles, counts, text over the context."""
-        smallest = {
-            (item.message_index, item.part_index): conversation.smallest_layout(item.modality, model.tokens_per_tile)
-            for item in self._items
-        }
         request = decoder_pb2.CountTokensRequest(
             model=self._request.model,
-            messages=conversation.merge(self._request, smallest),
+            messages=conversation.outline(self._request, self._items, model.tokens_per_tile),
             sampling=self._request.sampling if self._request.HasField("sampling") else None,
         )
         try:
-            await self._cluster.decoder.count(request, self._deadline.hop_s())
+            await self._cluster.decoder.check(request, self._deadline.hop_s(), self._trace.metadata())
         except TrichordError as error:
-            raise error.at(caller_field(error.field, self._items)) from error
+            error.at(caller_field(error.field, self._items))
+            raise
 
     async def _encode(self) -> AsyncGenerator[Encoded, None]:
         """Every item at once; each as it is ready. The first failure cancels the others."""
@@ -111,7 +113,8 @@ class Chat:
                         yield Event(finished=self._receipt.finished(event.finished, self._encoded, self._brought()))
                         return
         except TrichordError as error:
-            raise error.at(caller_field(error.field, self._items)) from error
+            error.at(caller_field(error.field, self._items))
+            raise
         raise UnavailableError("The decoder ended the answer early. Try again.", retry_after_s=1.0)
 
     def _generate_request(self) -> decoder_pb2.GenerateRequest:

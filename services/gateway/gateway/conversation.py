@@ -5,15 +5,15 @@ Pure. Knows the contract; knows nothing of services, tokens or templates (the de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from gateway.media_store import MediaStore
+from gateway.media_store import SOLE_TENANT, MediaStore
 from gateway.settings import GatewaySettings
 from trichord.errors import RequestError, TrichordError
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
 
-_TENANT = ""  # one tenant until callers are known by key
+MAX_REQUEST_ID_CHARS = 128
 
 
 class Item(NamedTuple):
@@ -33,8 +33,9 @@ def check(request: gateway_pb2.ChatRequest, settings: GatewaySettings) -> None:
         raise RequestError(f"A conversation has 1 to {settings.max_messages} messages.", field="messages")
     if sum(len(message.parts) for message in request.messages) > settings.max_parts:
         raise RequestError(f"A conversation has at most {settings.max_parts} parts.", field="messages")
-    if len(request.request_id) > 128:
-        raise RequestError("A request id has at most 128 characters.", field="request_id")
+    if len(request.request_id) > MAX_REQUEST_ID_CHARS or not request.request_id.isprintable():
+        message = f"A request id has at most {MAX_REQUEST_ID_CHARS} printable characters."
+        raise RequestError(message, field="request_id")
     for path, part in _parts(request):
         kind = part.WhichOneof("part")
         if kind is None:
@@ -58,26 +59,12 @@ def media_items(request: gateway_pb2.ChatRequest, store: MediaStore) -> list[Ite
                     items.append(Item(i, j, field, tensor_pb2.MODALITY_AUDIO, part.audio_bytes))
                 case "media_handle":
                     try:
-                        media = store.get(_TENANT, part.media_handle)
+                        media = store.get(SOLE_TENANT, part.media_handle)
                     except TrichordError as error:
-                        raise error.at(field) from error
+                        error.at(field)
+                        raise
                     items.append(Item(i, j, field, media.modality, media.content))
     return items
-
-
-def put_media(request: gateway_pb2.PutMediaRequest, store: MediaStore) -> gateway_pb2.PutMediaResponse:
-    """Keeps the request's media. Raises RequestError for empty media or a ttl out of range."""
-    kind = request.WhichOneof("media")
-    if kind is None or not getattr(request, kind):
-        raise RequestError("There is no media to keep.", field=kind or "media")
-    ttl_s = request.ttl.ToMilliseconds() / 1000 if request.HasField("ttl") else 600.0
-    if not 1 <= ttl_s <= 3600:
-        raise RequestError("A ttl is 1 second to 1 hour.", field="ttl")
-    modality = tensor_pb2.MODALITY_IMAGE if kind == "image_bytes" else tensor_pb2.MODALITY_AUDIO
-    handle, media = store.put(_TENANT, modality, getattr(request, kind), ttl_s)
-    response = gateway_pb2.PutMediaResponse(media_handle=handle, content_sha256=media.content_sha256)
-    response.expire_time.FromMilliseconds(int(media.expires_s * 1000))
-    return response
 
 
 def merge(
@@ -91,13 +78,39 @@ def merge(
             if part.WhichOneof("part") == "text":
                 merged.parts.add(text=part.text)
             else:
-                merged.parts.add(embedding=embeddings[i, j] if (i, j) in embeddings else part.embedding)
+                merged.parts.add(embedding=embeddings.get((i, j), part.embedding))
         messages.append(merged)
     return messages
 
 
+def outline(
+    request: gateway_pb2.ChatRequest, items: Sequence[Item], tokens_per_tile: int
+) -> list[decoder_pb2.DecoderMessage]:
+    """The decoder's messages before anything is encoded: layouts without rows, of ``items`` the smallest possible."""
+    layouts = {
+        (i, j): layout_only(part.embedding)
+        for i, message in enumerate(request.messages)
+        for j, part in enumerate(message.parts)
+        if part.WhichOneof("part") == "embedding"
+    }
+    for item in items:
+        layouts[item.message_index, item.part_index] = smallest_layout(item.modality, tokens_per_tile)
+    return merge(request, layouts)
+
+
+def layout_only(embedding: tensor_pb2.Embedding) -> tensor_pb2.Embedding:
+    """An embedding without its rows."""
+    bare = tensor_pb2.Embedding(fingerprint=embedding.fingerprint, modality=embedding.modality)
+    match embedding.WhichOneof("layout"):
+        case "grid":
+            bare.grid.CopyFrom(embedding.grid)
+        case "windows":
+            bare.windows.CopyFrom(embedding.windows)
+    return bare
+
+
 def smallest_layout(modality: tensor_pb2.Modality, tokens_per_tile: int) -> tensor_pb2.Embedding:
-    """The layout of the smallest embedding that any image or sound becomes: one tile, or one window of one row."""
+    """A layout no larger than that of any image or sound: one tile, or one window of one row."""
     if modality == tensor_pb2.MODALITY_IMAGE:
         return tensor_pb2.Embedding(modality=modality, grid=tensor_pb2.ImageGrid(tokens_per_tile=tokens_per_tile))
     return tensor_pb2.Embedding(modality=modality, windows=tensor_pb2.AudioWindows(tokens=[1]))

@@ -5,7 +5,7 @@ Lives in this process only. Knows nothing of what the bytes are.
 
 from __future__ import annotations
 
-import hashlib
+import heapq
 import secrets
 import time
 from collections.abc import Callable
@@ -14,6 +14,12 @@ from typing import NamedTuple
 from trichord.errors import NotFoundError, OverloadedError
 from trichord.v1 import tensor_pb2
 
+ENTRY_BYTES = 1024
+"""What a handle costs beside its media: without it, the smallest media would be stored without bound."""
+
+SOLE_TENANT = ""
+"""There is one tenant until callers are known by key."""
+
 
 class StoredMedia(NamedTuple):
     """Bytes kept for a tenant until ``expires_s`` on the store's clock."""
@@ -21,28 +27,28 @@ class StoredMedia(NamedTuple):
     tenant: str
     modality: tensor_pb2.Modality
     content: bytes
-    content_sha256: str
     expires_s: float
 
 
 class MediaStore:
-    """At most ``max_bytes`` of media, all tenants together."""
+    """At most ``max_bytes`` of media, all tenants together, each counted with ``ENTRY_BYTES`` more."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
         self._max_bytes, self._clock = max_bytes, clock
         self._media: dict[str, StoredMedia] = {}
+        self._expiries: list[tuple[float, str]] = []
         self._num_bytes = 0
 
     def put(self, tenant: str, modality: tensor_pb2.Modality, content: bytes, ttl_s: float) -> tuple[str, StoredMedia]:
         """Keeps media; returns its handle. Raises OverloadedError when the store is full of media still alive."""
         self._forget_expired()
-        if self._num_bytes + len(content) > self._max_bytes:
+        if self._num_bytes + _cost(content) > self._max_bytes:
             raise OverloadedError("The media store is full. Try again later or send the bytes inline.", retry_after_s=5)
-        sha256 = hashlib.sha256(content).hexdigest()
-        media = StoredMedia(tenant, modality, content, sha256, self._clock() + ttl_s)
+        media = StoredMedia(tenant, modality, content, self._clock() + ttl_s)
         handle = f"media-{secrets.token_urlsafe(24)}"
         self._media[handle] = media
-        self._num_bytes += len(content)
+        heapq.heappush(self._expiries, (media.expires_s, handle))
+        self._num_bytes += _cost(content)
         return handle, media
 
     def get(self, tenant: str, handle: str) -> StoredMedia:
@@ -55,5 +61,10 @@ class MediaStore:
 
     def _forget_expired(self) -> None:
         now = self._clock()
-        for handle in [handle for handle, media in self._media.items() if media.expires_s <= now]:
-            self._num_bytes -= len(self._media.pop(handle).content)
+        while self._expiries and self._expiries[0][0] <= now:
+            _, handle = heapq.heappop(self._expiries)
+            self._num_bytes -= _cost(self._media.pop(handle).content)
+
+
+def _cost(content: bytes) -> int:
+    return len(content) + ENTRY_BYTES

@@ -59,7 +59,7 @@ def item_receipt(encoded: Encoded) -> gateway_pb2.ItemReceipt:
         decode_ms=timings.decode_ms,
         encode_ms=timings.model_ms,
         transfer_ms=max(0.0, encoded.round_trip_ms - accounted_ms),
-        tokens=encoded.embedding.values.shape[0],
+        tokens=encoded.num_rows,
         units=_units(encoded.embedding),
     )
 

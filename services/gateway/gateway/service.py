@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from gateway import conversation
+from gateway import uploads
 from gateway.chat import Chat, Cluster
 from gateway.deadline import Deadline
 from gateway.trace import TraceContext
@@ -40,7 +40,7 @@ class OmniService(gateway_pb2_grpc.OmniServiceServicer):
         self, request: gateway_pb2.PutMediaRequest, context: Context
     ) -> gateway_pb2.PutMediaResponse:
         """Keeps media for later requests."""
-        return conversation.put_media(request, self._cluster.store)
+        return await uploads.put_media(request, self._cluster.store)
 
     async def GetModel(  # noqa: N802
         self, request: gateway_pb2.OmniServiceGetModelRequest, context: Context

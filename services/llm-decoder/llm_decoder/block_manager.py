@@ -78,7 +78,7 @@ class BlockManager:
         return blocks
 
     def publish(self, block: int, key: BlockKey) -> None:
-        """Makes a held, completely written block known. If another block is known by the key already, nothing changes."""
+        """Makes a held, completely written block known; if another is known by the key already, nothing changes."""
         assert block in self._num_holders, "only a held block is published"
         if key not in self._by_key and block not in self._keys:
             self._by_key[key], self._keys[block] = block, key

@@ -11,20 +11,24 @@ import threading
 import time
 from collections.abc import Sequence
 
+from llm_decoder.gauges import Gauges
 from llm_decoder.model_runner import ModelRunner
 from llm_decoder.request import Request
-from llm_decoder.sampler import Sampler
+from llm_decoder.sampler import Sampled, Sampler
 from llm_decoder.scheduler import Scheduled, Scheduler
 from trichord.errors import OverloadedError
 
 log = logging.getLogger(__name__)
+
+REST_S = 0.002
+"""How long the loop rests when every sequence waits for its reader."""
 
 
 class Engine:
     """Runs sequences on one model. ``submit`` may be called from any thread."""
 
     def __init__(self, runner: ModelRunner, scheduler: Scheduler) -> None:
-        self.runner, self.scheduler, self.sampler = runner, scheduler, Sampler()
+        self.runner, self.scheduler, self.sampler, self.gauges = runner, scheduler, Sampler(), Gauges()
         self._arrivals: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -40,9 +44,12 @@ class Engine:
 
     def _run(self) -> None:
         while self._take_arrivals():
-            self._drop_cancelled()
-            if step := self.scheduler.schedule(time.monotonic()):
+            now_s = time.monotonic()
+            self._drop_unwanted(now_s)
+            if step := self.scheduler.schedule(now_s):
                 self._step(step)
+            elif self.scheduler.has_work:
+                time.sleep(REST_S)
         for request in list(self.scheduler.sequences()):
             self._fail(request, "The model server is stopping. Try again.")
 
@@ -51,6 +58,7 @@ class Engine:
         idle = not self.scheduler.has_work
         if idle:
             self.scheduler.check_integrity()
+            self.gauges.idle()
         while idle or not self._arrivals.empty():
             request = self._arrivals.get()
             if request is None:
@@ -61,37 +69,44 @@ class Engine:
 
     def _add(self, request: Request) -> None:
         try:
-            request.check(self.runner.model.config)
+            request.check(self.runner.config)
             self.scheduler.add(request)
         except (OverloadedError, ValueError) as error:
+            request.is_over = True
             request.sink.fail(str(error))
 
-    def _drop_cancelled(self) -> None:
-        for request in [r for r in self.scheduler.sequences() if r.sink.is_cancelled()]:
-            self._fail(request, "The request was cancelled.")
+    def _drop_unwanted(self, now_s: float) -> None:
+        for request in list(self.scheduler.sequences()):
+            if request.sink.is_cancelled():
+                self._fail(request, "The request was cancelled.")
+            elif now_s > request.deadline_s:
+                self._fail(request, "The request's deadline passed.")
 
-    def _step(self, step: Sequence[Scheduled]) -> None:
-        step = sorted(step, key=lambda scheduled: scheduled.num_tokens > 1)
+    def _step(self, step: list[Scheduled]) -> None:
+        step.sort(key=lambda scheduled: scheduled.num_tokens > 1)
         going_on = [scheduled.request for scheduled in step if scheduled.yields_token]
+        started_s = time.monotonic()
         try:
             logits_BV = self.runner.step(step)
-            token_ids = self.sampler.sample(logits_BV, going_on)
+            sampled = self.sampler.sample(logits_BV, going_on)
         except Exception:  # whatever it was, only the sequences of this step may suffer
             log.exception("a step failed")
             for scheduled in step:
                 self._fail(scheduled.request, "The model failed on this request.")
             return
         now_s = time.monotonic()
-        for request, token_id in zip(going_on, token_ids, strict=True):
-            self._deliver(request, token_id, now_s)
+        self.scheduler.computed(step)
+        self.gauges.step(self.scheduler, step, num_sampled=len(going_on), seconds=now_s - started_s)
+        self._deliver(going_on, sampled, now_s)
 
-    def _deliver(self, request: Request, token_id: int, now_s: float) -> None:
-        reason = request.append(token_id, now_s)
-        if reason is None:
-            request.sink.emit([token_id])
-            return
-        self.scheduler.remove(request)
-        request.sink.finish([token_id], reason, request.timings(now_s))
+    def _deliver(self, requests: Sequence[Request], sampled: Sequence[Sampled], now_s: float) -> None:
+        for request, (token_id, logprobs) in zip(requests, sampled, strict=True):
+            reason = request.append(token_id, now_s)
+            if reason is None:
+                request.sink.emit([token_id], logprobs)
+            else:
+                self.scheduler.remove(request)
+                request.sink.finish([token_id], logprobs, reason, request.timings())
 
     def _fail(self, request: Request, message: str) -> None:
         self.scheduler.remove(request)

@@ -6,14 +6,14 @@ Knows token ids only; knows nothing of text.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from llm_decoder.media_rows import MediaRows
 from llm_decoder.prompt import PromptTokens
-from llm_decoder.sampling_limits import Sampling
+from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
 from trichord.tensors import Array
 from trichord.triton.client import Parameter, TritonClient
 
@@ -52,30 +52,38 @@ class EngineClient:
         return await self._triton.model_ready(MODEL)
 
     async def generate(
-        self, prompt: PromptTokens, media_rows: Array | None, sampling: Sampling, *, timeout_s: float
+        self, prompt: PromptTokens, media: MediaRows | None, sampling: Sampling, *, timeout_s: float
     ) -> AsyncGenerator[EngineOutput, None]:
         """Generates until an output has ``finish``. Closing the iterator frees the sequence.
 
-        ``media_rows`` is [m, hidden], m being the sum of the spans' lengths; None if there are no spans. Raises
-        UnavailableError, DeadlineError or InternalError.
+        ``media`` has as many rows as the prompt's spans are long. Raises OverloadedError, UnavailableError,
+        DeadlineError or InternalError.
         """
-        inputs, parameters = _inputs(prompt, media_rows), self._parameters(sampling)
+        inputs, parameters = _inputs(prompt, media), self._parameters(prompt, media, sampling)
         stream = self._triton.stream(MODEL, inputs, parameters, timeout_s=timeout_s)
         async with contextlib.aclosing(stream) as responses:
             async for response in responses:
                 yield _output(response)
 
-    def _parameters(self, sampling: Sampling) -> dict[str, Parameter]:
-        parameters = asdict(sampling)
-        del parameters["stop"]
-        return {**parameters, "stop_token_ids": self._stop_token_ids}
+    def _parameters(self, prompt: PromptTokens, media: MediaRows | None, sampling: Sampling) -> dict[str, Parameter]:
+        chosen = {name: getattr(sampling, name) for name in SAMPLING_PARAMETERS}
+        identities = ",".join(_identities(prompt, media)) if media else ""
+        return {**chosen, "stop_token_ids": self._stop_token_ids, "media": identities}
 
 
-def _inputs(prompt: PromptTokens, media_rows: Array | None) -> dict[str, Array]:
-    if media_rows is None:
+def _inputs(prompt: PromptTokens, media: MediaRows | None) -> dict[str, Array]:
+    if media is None:
         return {"INPUT_IDS": prompt.ids}
     spans = np.array([(span.start, span.length) for span in prompt.spans], dtype=np.int32)
-    return {"INPUT_IDS": prompt.ids, "EMBEDDINGS": media_rows, "SPANS": spans}
+    return {"INPUT_IDS": prompt.ids, "EMBEDDINGS": media.rows, "SPANS": spans}
+
+
+def _identities(prompt: PromptTokens, media: MediaRows) -> Iterator[str]:
+    """What the rows of each span are: which embedding, and from which of its rows on."""
+    offsets = [0] * len(media.identities)
+    for span in prompt.spans:
+        yield f"{media.identities[span.embedding]}+{offsets[span.embedding]}"
+        offsets[span.embedding] += span.length
 
 
 def _output(response: dict[str, Array]) -> EngineOutput:

@@ -78,7 +78,7 @@ class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncGenerator[decoder_pb2.TokenChunk, None]:
         """The chunks of an answer, until it has a reason to end; leaving early frees the sequence."""
         timeout_s -= stopwatch.elapsed_s
-        stream = self._engine.generate(work.prompt, work.media_rows, work.sampling, timeout_s=timeout_s)
+        stream = self._engine.generate(work.prompt, work.media, work.sampling, timeout_s=timeout_s)
         async with contextlib.aclosing(stream) as outputs:
             async for output in outputs:
                 stopwatch.took(output)

@@ -9,14 +9,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from llm_decoder import conversation, sampling_limits
-from llm_decoder.media_rows import MediaGate
+from llm_decoder.media_rows import MediaGate, MediaRows
 from llm_decoder.prompt import PromptTemplate, PromptTokens
 from llm_decoder.sampling_limits import Sampling
 from llm_decoder.settings import DecoderSettings
 from llm_decoder.vocabulary import Vocabulary
 from trichord.errors import NotFoundError
 from trichord.model_config import ModelConfig
-from trichord.tensors import Array
 from trichord.v1 import decoder_pb2
 
 
@@ -25,8 +24,8 @@ class Work:
     """A request as the engine takes it."""
 
     prompt: PromptTokens
-    media_rows: Array | None
-    """Rows [m, hidden] of all media in the engine's type; None if there are none."""
+    media: MediaRows | None
+    """None if there are none."""
     sampling: Sampling
 
 
@@ -51,18 +50,24 @@ class Intake:
         )
 
     def count(self, request: decoder_pb2.CountTokensRequest) -> PromptTokens:
-        """The prompt of a conversation, which may be longer than the context. Raises RequestError, NotFoundError."""
+        """The prompt of a conversation, which may be longer than the context unless ``sampling`` is set.
+
+        Raises what ``admit`` raises.
+        """
         self._check_model(request.model)
-        return self.template.tokens(conversation.parse(request.messages, self.limits))
+        prompt = self.template.tokens(conversation.parse(request.messages, self.limits))
+        if request.HasField("sampling"):
+            sampling_limits.check(request.sampling, prompt.context_left(self.limits.context_tokens))
+        return prompt
 
     def admit(self, request: decoder_pb2.GenerateRequest) -> Work:
         """The work of a request. Raises RequestError, ContextLengthError, NotFoundError or FingerprintError."""
         self._check_model(request.model)
         messages = conversation.parse(request.messages, self.limits)
-        media_rows = self.media.rows(request.messages, conversation.media(messages))
+        media = self.media.rows(request.messages, conversation.media(messages))
         prompt = self.template.tokens(messages)
         sampling = sampling_limits.check(request.sampling, prompt.context_left(self.limits.context_tokens))
-        return Work(prompt, media_rows, sampling)
+        return Work(prompt, media, sampling)
 
     def _check_model(self, name: str) -> None:
         if name not in ("", self.config.model):

@@ -1,40 +1,26 @@
-"""Keys and values of the sequences in progress: one contiguous slot a sequence.
+"""Keys and values of the sequences in progress, in blocks; and attention over them in plain torch.
 
-Shapes: S slots, T positions of a slot, B decoding sequences, n tokens of a chunk, K key/value heads, G queries a head,
-H = K * G query heads, d head width. Knows tensors; knows nothing of requests or of when a slot is free.
+Shapes: L layers, P blocks, K key/value heads, S positions of a block, d head width, H = K * G query heads, N new
+tokens, B sequences, T positions of the longest of them. Knows tensors; knows nothing of requests or of who owns what.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm_decoder.llama import Llama
+from llm_decoder.step_input import StepInput
 from trichord.model_config import LlmConfig
 
 
-class Chunk(NamedTuple):
-    """Consecutive new tokens of one sequence."""
-
-    slot: int
-    start: int
-    """Position of the first, from 0; everything before is in the cache."""
-    num_tokens: int
-
-    @property
-    def is_decode(self) -> bool:
-        """One token: what a sequence that decodes adds in a step."""
-        return self.num_tokens == 1
-
-
 class KvCache:
-    """Storage of [layers, S, K, T, d], twice."""
+    """Storage of [L, P, K, S, d], twice."""
 
-    def __init__(self, config: LlmConfig, num_slots: int, slot_tokens: int, dtype: torch.dtype, device: str) -> None:
-        shape = (config.num_hidden_layers, num_slots, config.num_key_value_heads, slot_tokens, config.head_dim)
+    def __init__(self, config: LlmConfig, num_blocks: int, block_size: int, dtype: torch.dtype, device: str) -> None:
+        shape = (config.num_hidden_layers, num_blocks, config.num_key_value_heads, block_size, config.head_dim)
+        self.block_size = block_size
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
 
@@ -43,69 +29,71 @@ class KvCache:
         """Bytes that one position of one sequence takes."""
         return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
 
-    def attention(self, chunks: Sequence[Chunk]) -> StepAttention:
-        """The attention of one step over these chunks, decoding ones first, in the order of their tokens."""
-        return StepAttention(self, chunks)
+
+class TorchForward:
+    """Computes a step with the torch module: works for every dtype and device, and is what the others are held to."""
+
+    def __init__(self, model: Llama, cache: KvCache) -> None:
+        self.model, self.cache = model, cache
+
+    def __call__(self, step: StepInput) -> Tensor:
+        """See ``Forward``."""
+        hidden_ND = self.model(step.x_ND, step.positions_N, PagedAttention(self.cache, step))
+        return self.model.logits(hidden_ND[step.logit_rows_R.long()])
 
 
-class StepAttention:
+class PagedAttention:
     """Attention of one step: what it needs for every layer is made once here."""
 
-    def __init__(self, cache: KvCache, chunks: Sequence[Chunk]) -> None:
+    def __init__(self, cache: KvCache, step: StepInput) -> None:
         self.cache = cache
-        device = cache.keys.device
-        decodes = [chunk for chunk in chunks if chunk.is_decode]
-        self.prompts = chunks[len(decodes) :]
-        assert not any(chunk.is_decode for chunk in self.prompts), "decoding chunks come first"
-        self.slots_B = torch.tensor([chunk.slot for chunk in decodes], dtype=torch.long, device=device)
-        self.positions_B = torch.tensor([chunk.start for chunk in decodes], dtype=torch.long, device=device)
-        self.num_slots = max((chunk.slot + 1 for chunk in decodes), default=0)
-        self.num_positions = max((chunk.start + 1 for chunk in decodes), default=0)
-        last_S = torch.zeros(self.num_slots, dtype=torch.long, device=device)
-        last_S[self.slots_B] = self.positions_B
-        self.sees_S11T = torch.arange(self.num_positions, device=device) <= last_S[:, None, None, None]
+        self.blocks_N = step.slots_N.long() // cache.block_size
+        self.offsets_N = step.slots_N.long() % cache.block_size
+        self.num_decodes = step.num_decodes
+        self.tables_BM = step.block_tables_BM.long()
+        num_positions = self.tables_BM.shape[1] * cache.block_size
+        positions_T = torch.arange(num_positions, device=step.x_ND.device)
+        self.sees_B11T = positions_T < step.context_lens_B[: self.num_decodes, None, None, None]
+        starts, lens = step.query_starts.tolist(), step.context_lens_B.tolist()
+        self.prompts = [(i, starts[i], starts[i + 1], lens[i]) for i in range(self.num_decodes, len(lens))]
 
     def __call__(self, layer: int, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor) -> Tensor:
         """See ``llama.Attend``."""
         keys, values = self.cache.keys[layer], self.cache.values[layer]
+        keys[self.blocks_N, :, self.offsets_N] = k_NKd
+        values[self.blocks_N, :, self.offsets_N] = v_NKd
         out_NHd = torch.empty_like(q_NHd)
-        num_decodes = len(self.slots_B)
-        if num_decodes:
-            keys[self.slots_B, :, self.positions_B] = k_NKd[:num_decodes]
-            values[self.slots_B, :, self.positions_B] = v_NKd[:num_decodes]
-            out_NHd[:num_decodes] = self._decode(keys, values, q_NHd[:num_decodes])
-        at = num_decodes
-        for chunk in self.prompts:
-            rows = slice(at, at := at + chunk.num_tokens)
-            out_NHd[rows] = _prefill(keys[chunk.slot], values[chunk.slot], chunk, q_NHd[rows], k_NKd[rows], v_NKd[rows])
+        if self.num_decodes:
+            out_NHd[: self.num_decodes] = self._decode(keys, values, q_NHd[: self.num_decodes])
+        for sequence, start, stop, context_len in self.prompts:
+            table = self.tables_BM[sequence : sequence + 1]
+            k_KTd, v_KTd = (_gather(cached, table)[0, :, :context_len] for cached in (keys, values))
+            out_NHd[start:stop] = _prefill(q_NHd[start:stop], k_KTd, v_KTd)
         return out_NHd
 
-    def _decode(self, keys_SKTd: Tensor, values_SKTd: Tensor, q_BHd: Tensor) -> Tensor:
-        # Slots are read where they lie, idle ones below the highest included: copying them would cost more.
-        num_kv_heads = keys_SKTd.shape[1]
-        q_SKGd = q_BHd.new_zeros(self.num_slots, num_kv_heads, q_BHd.shape[1] // num_kv_heads, q_BHd.shape[2])
-        q_SKGd[self.slots_B] = q_BHd.view(len(q_BHd), *q_SKGd.shape[1:])
-        o_SKGd = F.scaled_dot_product_attention(
-            q_SKGd,
-            keys_SKTd[: self.num_slots, :, : self.num_positions],
-            values_SKTd[: self.num_slots, :, : self.num_positions],
-            attn_mask=self.sees_S11T,
-        )
-        return o_SKGd[self.slots_B].view(q_BHd.shape)
+    def _decode(self, keys_PKSd: Tensor, values_PKSd: Tensor, q_BHd: Tensor) -> Tensor:
+        tables = self.tables_BM[: self.num_decodes]
+        k_BKTd, v_BKTd = _gather(keys_PKSd, tables), _gather(values_PKSd, tables)
+        # The queries of a group stand side by side, as if they were positions: no key is copied for them.
+        q_BKGd = q_BHd.view(len(q_BHd), k_BKTd.shape[1], -1, q_BHd.shape[2])
+        return F.scaled_dot_product_attention(q_BKGd, k_BKTd, v_BKTd, attn_mask=self.sees_B11T).reshape(q_BHd.shape)
 
 
-def _prefill(keys_KTd: Tensor, values_KTd: Tensor, chunk: Chunk, q_nHd: Tensor, k_nKd: Tensor, v_nKd: Tensor) -> Tensor:
-    stop = chunk.start + chunk.num_tokens
-    keys_KTd[:, chunk.start : stop] = k_nKd.transpose(0, 1)
-    values_KTd[:, chunk.start : stop] = v_nKd.transpose(0, 1)
-    positions = torch.arange(stop, device=q_nHd.device)
-    sees_nT = positions <= positions[chunk.start :, None]
+def _gather(cached_PKSd: Tensor, tables_BM: Tensor) -> Tensor:
+    """The blocks of each table side by side, [B, K, T, d]."""
+    return cached_PKSd[tables_BM].transpose(1, 2).flatten(2, 3)
+
+
+def _prefill(q_nHd: Tensor, k_KTd: Tensor, v_KTd: Tensor) -> Tensor:
+    num_new, num_positions = len(q_nHd), k_KTd.shape[1]
+    positions = torch.arange(num_positions, device=q_nHd.device)
+    sees_nT = positions <= positions[num_positions - num_new :, None]
     o_1Hnd = F.scaled_dot_product_attention(
         q_nHd.transpose(0, 1)[None],
-        keys_KTd[None, :, :stop],
-        values_KTd[None, :, :stop],
-        attn_mask=sees_nT if chunk.start else None,
-        is_causal=chunk.start == 0,
+        k_KTd[None],
+        v_KTd[None],
+        attn_mask=None if num_new == num_positions else sees_nT,
+        is_causal=num_new == num_positions,
         enable_gqa=True,
     )
     return o_1Hnd[0].transpose(0, 1)

@@ -5,7 +5,9 @@ Nothing from outside reaches the engine's process unchecked. Knows nothing of wh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,15 @@ from trichord.v1 import decoder_pb2, tensor_pb2
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": BFLOAT16}
 
 
+class MediaRows(NamedTuple):
+    """The media of one conversation."""
+
+    rows: Array
+    """[m, hidden] of all embeddings, in order, in the engine's type."""
+    identities: tuple[str, ...]
+    """What each embedding is: a digest of its rows. The cache of prefixes rests on it, so no claim of a caller does."""
+
+
 class MediaGate:
     """Lets embeddings in that this decoder can take."""
 
@@ -26,14 +37,16 @@ class MediaGate:
         self._dtype = _DTYPES[dtype]
         self.accepted_fingerprints = frozenset(accepted_fingerprints)
 
-    def rows(self, messages: Sequence[decoder_pb2.DecoderMessage], layouts: Sequence[Image | Sound]) -> Array | None:
-        """Rows [m, hidden] of all embeddings of a conversation, in order; None if it has none.
+    def rows(
+        self, messages: Sequence[decoder_pb2.DecoderMessage], layouts: Sequence[Image | Sound]
+    ) -> MediaRows | None:
+        """The media of a conversation; None if it has none.
 
         ``layouts`` are the media's, in the same order. Raises FingerprintError or RequestError naming the part.
         """
         pairs = zip(embeddings(messages), layouts, strict=True)
         checked = [self._checked(embedding, layout, field) for (field, embedding), layout in pairs]
-        return np.concatenate(checked) if checked else None
+        return MediaRows(np.concatenate(checked), tuple(map(_identity, checked))) if checked else None
 
     def _checked(self, embedding: tensor_pb2.Embedding, layout: Image | Sound, field: str) -> Array:
         if embedding.fingerprint not in self.accepted_fingerprints:
@@ -48,3 +61,7 @@ class MediaGate:
         if converted is not rows and not bool(np.isfinite(converted).all()):
             raise RequestError("Embedding rows must be finite in the model's type.", field=f"{field}.values.data")
         return converted
+
+
+def _identity(rows: Array) -> str:
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:32]

@@ -1,18 +1,27 @@
-"""Which token comes next: penalties, temperature, truncation and a draw, vectorised over the batch.
+"""Which token comes next: penalties, bias, temperature, truncation and a draw, vectorised over the batch.
 
-A request with a seed draws from a generator of its own, so that its text does not depend on what else is in the batch.
-Shapes: B sequences, V vocabulary. Knows nothing of the model, of text, or of when a sequence is over.
+A request draws from a generator of its own, so that its text does not depend on what else is in the batch. Shapes: B
+sequences, V vocabulary. Knows nothing of the model, of text, or of when a sequence is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from llm_decoder.request import Request
+
+
+class Sampled(NamedTuple):
+    """A token, and what was asked to be told of it."""
+
+    token_id: int
+    logprobs: Sequence[Mapping[int, float]]
+    """Log-probabilities of the token and its likeliest rivals, before temperature; empty if not asked for."""
 
 
 class Sampler:
@@ -22,15 +31,20 @@ class Sampler:
         self._generators: WeakKeyDictionary[Request, torch.Generator] = WeakKeyDictionary()
 
     @torch.inference_mode()
-    def sample(self, logits_BV: Tensor, requests: Sequence[Request]) -> list[int]:
+    def sample(self, logits_BV: Tensor, requests: Sequence[Request]) -> list[Sampled]:
         """The next token of each sequence; ``logits_BV`` is float32 and is overwritten."""
-        for row_V, request in zip(logits_BV, requests, strict=True):
-            _penalise(row_V, request)
+        telling = [i for i, request in enumerate(requests) if request.sampling.logprobs is not None]
+        told_BV = logits_BV[telling].log_softmax(dim=-1) if telling else logits_BV[:0]
+        _penalise(logits_BV, requests)
         drawing = [i for i, request in enumerate(requests) if request.sampling.temperature > 0]
         if drawing:
             drawn = [requests[i] for i in drawing]
             logits_BV[drawing] = truncate(logits_BV[drawing], drawn) + self._noise(drawn, logits_BV)
-        return [int(token) for token in logits_BV.argmax(dim=-1).tolist()]
+        token_ids = logits_BV.argmax(dim=-1).tolist()
+        logprobs: list[Sequence[Mapping[int, float]]] = [()] * len(requests)
+        for row_V, i in zip(told_BV, telling, strict=True):
+            logprobs[i] = [_likeliest(row_V, token_ids[i], requests[i].sampling.logprobs or 0)]
+        return [Sampled(*pair) for pair in zip(token_ids, logprobs, strict=True)]
 
     def _noise(self, requests: Sequence[Request], like_BV: Tensor) -> Tensor:
         """Gumbel noise: the argmax of logits plus it is a draw from their softmax (Gumbel-max trick)."""
@@ -45,19 +59,55 @@ class Sampler:
         return self._generators[request]
 
 
-def _penalise(row_V: Tensor, request: Request) -> None:
-    sampling = request.sampling
-    if sampling.repetition_penalty != 1:
-        seen = torch.tensor(sorted({*request.prompt_ids, *request.output_counts}), device=row_V.device)
-        score = row_V[seen]
-        penalty = sampling.repetition_penalty  # CTRL, arXiv 1909.05858
-        row_V[seen] = torch.where(score > 0, score / penalty, score * penalty)
-    if request.output_counts and (sampling.presence_penalty or sampling.frequency_penalty):
-        ids = torch.tensor(list(request.output_counts), device=row_V.device)
-        counts = torch.tensor(list(request.output_counts.values()), dtype=torch.float32, device=row_V.device)
-        row_V[ids] -= sampling.presence_penalty + sampling.frequency_penalty * counts
-    if request.bans_stop_tokens and not sampling.ignore_eos:
-        row_V[list(request.stop_token_ids)] = -torch.inf
+def _likeliest(logprobs_V: Tensor, token_id: int, count: int) -> dict[int, float]:
+    """The chosen token first, then the ``count`` likeliest."""
+    values, ids = logprobs_V.topk(count)
+    return {token_id: float(logprobs_V[token_id]), **dict(zip(ids.tolist(), values.tolist(), strict=True))}
+
+
+class _Cells(NamedTuple):
+    """Single logits of a batch, and a number for each."""
+
+    rows: list[int]
+    token_ids: list[int]
+    values: list[float]
+
+    def add(self, row: int, token_ids: Sequence[int], values: Sequence[float]) -> None:
+        self.rows.extend([row] * len(token_ids))
+        self.token_ids.extend(token_ids)
+        self.values.extend(values)
+
+    def tensors(self, device: torch.device) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        index = torch.tensor(self.rows, device=device), torch.tensor(self.token_ids, device=device)
+        return index, torch.tensor(self.values, dtype=torch.float32, device=device)
+
+
+def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> None:
+    """Penalties, bias, bans and masks, in place."""
+    repeated, shifted, banned = _Cells([], [], []), _Cells([], [], []), _Cells([], [], [])
+    for row, request in enumerate(requests):
+        sampling = request.sampling
+        if sampling.repetition_penalty != 1:
+            seen = sorted({*request.prompt_ids, *request.output_counts})
+            repeated.add(row, seen, [sampling.repetition_penalty] * len(seen))
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            counts = request.output_counts
+            shift = [-sampling.presence_penalty - sampling.frequency_penalty * n for n in counts.values()]
+            shifted.add(row, list(counts), shift)
+        if sampling.logit_bias:
+            shifted.add(row, list(sampling.logit_bias), list(sampling.logit_bias.values()))
+        if request.bans_stop_tokens:
+            banned.add(row, list(request.stop_token_ids), [-torch.inf] * len(request.stop_token_ids))
+        if request.allowed_tokens is not None:
+            logits_BV[row].masked_fill_(~request.allowed_tokens(request.output_ids), -torch.inf)
+    if repeated.rows:
+        cells, penalty = repeated.tensors(logits_BV.device)
+        score = logits_BV[cells]
+        logits_BV[cells] = torch.where(score > 0, score / penalty, score * penalty)  # CTRL, arXiv 1909.05858
+    for change in (shifted, banned):
+        if change.rows:
+            cells, value = change.tensors(logits_BV.device)
+            logits_BV.index_put_(cells, value, accumulate=True)
 
 
 def truncate(logits_BV: Tensor, requests: Sequence[Request]) -> Tensor:

@@ -6,8 +6,8 @@ Ranges are those that decoder.proto promises. Knows nothing of how a sampler wor
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from trichord.errors import RequestError
 from trichord.v1 import decoder_pb2
@@ -51,8 +51,30 @@ class Sampling:
     seed: int
     min_tokens: int
     ignore_eos: bool
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits of these token ids."""
+    logprobs: int | None = None
+    """How many rivals' log-probabilities to tell with each token's own; None tells nothing."""
+    num_samples: int = 1
+    """Answers to draw, each from a seed of its own: ``seed``, ``seed`` + 1, ..."""
     stop: tuple[str, ...] = ()
     """Matched by the front, which knows text; the engine is not told them."""
+
+
+SAMPLING_PARAMETERS = (
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "min_tokens",
+    "ignore_eos",
+)
+"""What the front tells the engine of ``Sampling``, by the names of its fields."""
 
 
 def check(params: decoder_pb2.SamplingParams, context_left: int) -> Sampling:

@@ -1,16 +1,17 @@
 """Which sequences run in the next step, and with how many tokens.
 
-Pure: no tensors, no threads, no clock but the one handed in. Continuous batching (Orca, OSDI '22) with chunked prefill
-(Sarathi, arXiv 2308.16369): every decoding sequence takes part in every step, and prompts fill what is left of the
-step's token budget, so that a long prompt never stalls the streams that are being read.
+Pure: no tensors, no threads, no clock but the one handed in. Continuous batching (Orca, OSDI '22) over a paged cache
+(arXiv 2309.06180) with chunked prefill (Sarathi, arXiv 2308.16369): every decoding sequence takes part in every step,
+and prompts fill what is left of the step's token budget, so that a long prompt never stalls the streams being read.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from llm_decoder.block_manager import BlockManager
 from llm_decoder.request import Request
 from trichord.errors import OverloadedError
 
@@ -27,14 +28,29 @@ class Scheduled(NamedTuple):
         return self.num_tokens == self.request.num_uncomputed_tokens
 
 
-class Scheduler:
-    """Slots, a bounded queue in order of arrival, and a token budget a step."""
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the scheduler."""
 
-    def __init__(self, *, num_slots: int, max_waiting: int, step_tokens: int) -> None:
-        assert step_tokens > num_slots > 0, "every running sequence must fit a step with room for a prompt"
-        self.max_waiting, self.step_tokens, self.num_slots = max_waiting, step_tokens, num_slots
-        self.free_slots = list(range(num_slots - 1, -1, -1))
-        self.waiting: deque[Request] = deque()
+    max_running: int
+    """Sequences in progress at once."""
+    max_waiting: int
+    """Sequences that wait; more are refused."""
+    step_tokens: int
+    """Tokens of a step, decoding and prompts together: bounds how long a prompt holds the others up."""
+    ageing_s: float = 10.0
+    """Seconds of waiting that make up for one level of priority, so that nothing waits for ever."""
+
+    def __post_init__(self) -> None:
+        assert self.step_tokens > self.max_running > 0, "every running sequence must fit a step with room for a prompt"
+
+
+class Scheduler:
+    """Running and waiting sequences, over the blocks of a cache."""
+
+    def __init__(self, blocks: BlockManager, limits: Limits) -> None:
+        self.blocks, self.limits = blocks, limits
+        self.waiting: list[Request] = []
         self.running: list[Request] = []
 
     @property
@@ -47,41 +63,118 @@ class Scheduler:
         yield from (*self.running, *self.waiting)
 
     def add(self, request: Request) -> None:
-        """Takes a new sequence. Raises OverloadedError if too many wait already."""
-        if len(self.waiting) >= self.max_waiting:
-            raise OverloadedError(f"{self.max_waiting} requests wait already. Try again later.", retry_after_s=1.0)
+        """Takes a new sequence. Raises OverloadedError if too many wait already, ValueError if it can never fit."""
+        if len(self.waiting) >= self.limits.max_waiting:
+            message = f"{self.limits.max_waiting} requests wait already. Try again later."
+            raise OverloadedError(message, retry_after_s=1.0)
+        longest = len(request.prompt_ids) + request.sampling.max_tokens
+        if self.blocks.num_blocks_for(longest) > self.blocks.num_blocks:
+            raise ValueError("Prompt and answer do not fit the cache of this replica.")
         self.waiting.append(request)
 
     def remove(self, request: Request) -> None:
-        """Forgets a sequence, running or waiting, and frees its slot."""
-        if request.slot is None:
-            self.waiting.remove(request)
-            return
-        self.running.remove(request)
-        self.free_slots.append(request.slot)
-        # The lowest slot is taken first, so that those in use stay side by side in the cache.
-        self.free_slots.sort(reverse=True)
-        request.slot = None
+        """Forgets a sequence that is over, running or waiting, and gives its blocks back."""
+        (self.running if request in self.running else self.waiting).remove(request)
+        self._give_back(request)
+        request.is_over = True
 
     def schedule(self, now_s: float) -> list[Scheduled]:
-        """The next step: decoding sequences first, then prompts in order of arrival."""
-        while self.waiting and self.free_slots:
-            self._admit(self.waiting.popleft(), now_s)
-        step = [Scheduled(request, 1) for request in self.running if request.is_decoding]
-        budget = self.step_tokens - len(step)
-        for request in self.running:
-            if not request.is_decoding and budget > 0:
+        """The next step: one token of each decoding sequence, then chunks of prompts, the first to go first.
+
+        May move sequences between waiting and running; everything scheduled holds the blocks it needs.
+        """
+        self._admit(now_s)
+        step: list[Scheduled] = []
+        by_rank = sorted(self.running, key=lambda request: self._rank(request, now_s))
+        for request in (r for r in by_rank if r.is_decoding and not r.sink.is_full()):
+            if self._make_room(request, step, now_s):
+                step.append(Scheduled(request, 1))
+        budget = self.limits.step_tokens - len(step)
+        for request in sorted(self.running, key=lambda request: self._rank(request, now_s)):
+            if budget and not any(scheduled.request is request for scheduled in step) and not request.sink.is_full():
                 num_tokens = min(request.num_uncomputed_tokens, budget)
                 step.append(Scheduled(request, num_tokens))
                 budget -= num_tokens
         return step
 
-    def check_integrity(self) -> None:
-        """Recounts the slots: each is free or held by exactly one running sequence."""
-        held = [request.slot for request in self.running]
-        assert sorted([*held, *self.free_slots], key=str) == sorted(range(self.num_slots), key=str), "slots leaked"
-        assert all(request.slot is None for request in self.waiting), "a waiting sequence holds a slot"
+    def computed(self, step: list[Scheduled]) -> None:
+        """Notes that a step was computed: its tokens are in the cache, and its full blocks may be shared."""
+        for request, num_tokens in step:
+            before = request.num_computed_tokens
+            request.num_computed_tokens += num_tokens
+            keys = request.keys_of_full_blocks(request.num_computed_tokens, self.blocks.block_size)
+            for index in range(before // self.blocks.block_size, len(keys)):
+                self.blocks.publish(request.block_table[index], keys[index])
 
-    def _admit(self, request: Request, now_s: float) -> None:
-        request.slot, request.scheduled_s = self.free_slots.pop(), now_s
-        self.running.append(request)
+    def check_integrity(self) -> None:
+        """Recounts: every block is free or held by exactly the running sequences whose tables name it."""
+        self.blocks.check_integrity([request.block_table for request in self.running])
+        assert not any(request.block_table for request in self.waiting), "a waiting sequence holds blocks"
+
+    def _rank(self, request: Request, now_s: float) -> tuple[int, float]:
+        """Smaller goes first: by priority, which falls with age, then by arrival."""
+        aged = int((now_s - request.arrival_s) / self.limits.ageing_s)
+        return max(0, request.priority - aged), request.arrival_s
+
+    def _admit(self, now_s: float) -> None:
+        for request in sorted(self.waiting, key=lambda request: self._rank(request, now_s)):
+            if not request.is_ready_to_start:
+                continue
+            while len(self.running) >= self.limits.max_running or not self._take_blocks(request):
+                if not self._displace_for(request, now_s):
+                    return  # nothing that came later overtakes it: it would starve
+            self.waiting.remove(request)
+            self.running.append(request)
+            if request.scheduled_s is None:
+                request.scheduled_s = now_s
+                request.num_cached_tokens = request.num_computed_tokens
+
+    def _displace_for(self, request: Request, now_s: float) -> bool:
+        """Preempts the last in rank of the running, if it is of a lower priority than ``request``."""
+        last = max(self.running, key=lambda running: self._rank(running, now_s), default=None)
+        if last is None or self._rank(last, now_s)[0] <= self._rank(request, now_s)[0]:
+            return False
+        self._preempt(last)
+        return True
+
+    def _take_blocks(self, request: Request) -> bool:
+        """Blocks for all tokens that the sequence has, known prefixes first; False, and none held, if they lack."""
+        # The last token is always computed: its logits are what the next one is drawn from.
+        keys = request.keys_of_full_blocks(request.num_tokens - 1, self.blocks.block_size)
+        table = self.blocks.take_prefix(keys)
+        missing = self.blocks.num_blocks_for(request.num_tokens) - len(table)
+        # One spare for each running sequence, or it would be preempted at its next block.
+        if missing + len(self.running) > self.blocks.num_free_blocks:
+            self.blocks.release(table)
+            return False
+        request.num_computed_tokens = len(table) * self.blocks.block_size
+        request.block_table = [*table, *self.blocks.take(missing)]
+        return True
+
+    def _make_room(self, request: Request, step: list[Scheduled], now_s: float) -> bool:
+        """A block for the sequence's next token, if need be from the last in rank; False if that is itself."""
+        if request not in self.running:
+            return False  # preempted for one before it
+        if self.blocks.num_blocks_for(request.num_tokens) <= len(request.block_table):
+            return True
+        scheduled = {id(entry.request) for entry in step}
+        while not self.blocks.num_free_blocks:
+            victims = [victim for victim in self.running if id(victim) not in scheduled]
+            victim = max(victims, key=lambda victim: self._rank(victim, now_s))
+            self._preempt(victim)
+            if victim is request:
+                return False
+        request.block_table += self.blocks.take(1)
+        return True
+
+    def _preempt(self, request: Request) -> None:
+        """Back to waiting; its tokens will be computed again, less what is still known of them."""
+        self._give_back(request)
+        request.num_preemptions += 1
+        self.running.remove(request)
+        self.waiting.append(request)
+
+    def _give_back(self, request: Request) -> None:
+        self.blocks.release(request.block_table)
+        request.block_table = []
+        request.num_computed_tokens = 0

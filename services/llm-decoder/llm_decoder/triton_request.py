@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from llm_decoder.request import Finish, Request, Sink, Span, Timings
-from llm_decoder.sampling_limits import Sampling
+from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
 
 
 def parse(request: Any, sink: Sink) -> Request:
@@ -29,24 +29,14 @@ def parse(request: Any, sink: Sink) -> Request:
         arrival_s=time.monotonic(),
         # The backend's shared memory is reused once the request is answered; rows may be read in a later step.
         media_rows=tensors["EMBEDDINGS"].clone() if "EMBEDDINGS" in tensors else None,
-        spans=[Span(*span) for span in tensors["SPANS"].tolist()] if "SPANS" in tensors else (),
+        spans=_spans(tensors["SPANS"], parameters["media"]) if "SPANS" in tensors else (),
     )
 
 
-SAMPLING_PARAMETERS = (
-    "max_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "min_tokens",
-    "ignore_eos",
-)
-"""Parameters of a request, named as the fields of ``Sampling``."""
+def _spans(spans: torch.Tensor, media: str) -> list[Span]:
+    """The runs of rows [k, 2], each with what it is."""
+    pairs = zip(spans.tolist(), media.split(","), strict=True)
+    return [Span(start, num_tokens, identity) for (start, num_tokens), identity in pairs]
 
 
 class TritonSink:
@@ -55,11 +45,13 @@ class TritonSink:
     def __init__(self, pb_utils: Any, response_sender: Any) -> None:
         self._pb_utils, self._sender = pb_utils, response_sender
 
-    def emit(self, token_ids: Sequence[int]) -> None:
+    def emit(self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]]) -> None:
         """See ``request.Sink``."""
         self._sender.send(self._response(TOKEN_IDS=_int32(token_ids)))
 
-    def finish(self, token_ids: Sequence[int], reason: Finish, timings: Timings) -> None:
+    def finish(
+        self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], reason: Finish, timings: Timings
+    ) -> None:
         """See ``request.Sink``."""
         response = self._response(
             TOKEN_IDS=_int32(token_ids), FINISH=_int32([reason]), TIMINGS=torch.tensor(timings, dtype=torch.float32)
@@ -75,6 +67,10 @@ class TritonSink:
     def is_cancelled(self) -> bool:
         """See ``request.Sink``."""
         return bool(self._sender.is_cancelled())
+
+    def is_full(self) -> bool:
+        """See ``request.Sink``."""
+        return False
 
     def _response(self, **tensors: torch.Tensor) -> Any:
         from_dlpack = self._pb_utils.Tensor.from_dlpack

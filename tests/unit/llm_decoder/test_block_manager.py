@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from llm_decoder.block_manager import BlockManager, block_key, root_key
 
 BLOCK_SIZE = 4

@@ -6,11 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_decoder.engine import Engine
-from llm_decoder.model_runner import ModelRunner
-from llm_decoder.request import Finish, Request, Span
-from llm_decoder.scheduler import Scheduler
 
+from llm_decoder.block_manager import BlockManager
+from llm_decoder.engine import Engine
+from llm_decoder.kv_cache import KvCache, TorchForward
+from llm_decoder.model_runner import ModelRunner
+from llm_decoder.request import Finish, Priority, Request, Span
+from llm_decoder.scheduler import Limits, Scheduler
 from tests.fakes import LLM, CollectingSink, random_llama, request, sampling
 
 MODEL = random_llama()
@@ -39,13 +41,23 @@ def _attend_to_everything_before(layer, q_NHd, k_NKd, v_NKd):
     return torch.einsum("hnm,mhd->nhd", score_HNN.masked_fill(later, -torch.inf).softmax(-1), v_NHd)
 
 
+BLOCK = 4
+
+
+def engine_of(num_blocks=128, max_running=3, max_waiting=64, step_tokens=8):
+    cache = KvCache(LLM, num_blocks, BLOCK, torch.float32, "cpu")
+    limits = Limits(max_running=max_running, max_waiting=max_waiting, step_tokens=step_tokens, ageing_s=0.05)
+    return Engine(
+        ModelRunner(MODEL, TorchForward(MODEL, cache), BLOCK), Scheduler(BlockManager(num_blocks, BLOCK), limits)
+    )
+
+
 @pytest.fixture
 def start_engine():
     engines = []
 
-    def start(num_slots=3, max_waiting=64, step_tokens=8):
-        scheduler = Scheduler(num_slots=num_slots, max_waiting=max_waiting, step_tokens=step_tokens)
-        engines.append(Engine(ModelRunner(MODEL, num_slots), scheduler))
+    def start(**changes):
+        engines.append(engine_of(**changes))
         return engines[-1]
 
     yield start
@@ -63,26 +75,34 @@ def wait_until_idle(engine):
     while engine.scheduler.has_work and time.monotonic() < deadline:
         time.sleep(0.001)
     engine.scheduler.check_integrity()
-    assert len(engine.scheduler.free_slots) == engine.scheduler.num_slots
+    blocks = engine.scheduler.blocks
+    assert blocks.num_free_blocks == blocks.num_blocks
 
 
-prompts = st.lists(st.integers(0, LLM.vocab_size - 1), min_size=1, max_size=40)
-arrival = st.tuples(prompts, st.integers(1, 20), st.none() | st.integers(0, 6))
+# Few different tokens, so that prompts share prefixes; few blocks, so that sequences are preempted.
+prompts = st.lists(st.integers(0, 2), min_size=1, max_size=40)
+arrival = st.tuples(prompts, st.integers(1, 20), st.none() | st.integers(0, 6), st.sampled_from(Priority))
 
 
-@settings(max_examples=40, deadline=None)
-@given(arrivals=st.lists(arrival, min_size=1, max_size=10), num_slots=st.integers(1, 4), step_tokens=st.integers(5, 50))
-def test_every_greedy_stream_equals_the_naive_loop(arrivals, num_slots, step_tokens):
-    scheduler = Scheduler(num_slots=num_slots, max_waiting=64, step_tokens=step_tokens)
-    engine = Engine(ModelRunner(MODEL, num_slots), scheduler)
-    sinks = [CollectingSink(cancel_after) for _, _, cancel_after in arrivals]
-    for (prompt, max_tokens, _), sink in zip(arrivals, sinks, strict=True):
-        engine.submit(request(prompt, sink, max_tokens=max_tokens, stop_token_ids=[STOP]))
+@settings(max_examples=100, deadline=None)
+@given(
+    arrivals=st.lists(arrival, min_size=1, max_size=12),
+    num_blocks=st.integers(15, 30),
+    max_running=st.integers(1, 6),
+    step_tokens=st.integers(7, 50),
+)
+def test_every_greedy_stream_equals_the_naive_loop(arrivals, num_blocks, max_running, step_tokens):
+    engine = engine_of(num_blocks, max_running, step_tokens=step_tokens)
+    sinks = [CollectingSink(cancel_after) for _, _, cancel_after, _ in arrivals]
+    for (prompt, max_tokens, _, priority), sink in zip(arrivals, sinks, strict=True):
+        arriving = request(prompt, sink, max_tokens=max_tokens, stop_token_ids=[STOP])
+        arriving.priority, arriving.arrival_s = priority, time.monotonic()
+        engine.submit(arriving)
     wait(sinks)
     wait_until_idle(engine)
     engine.close()
 
-    for (prompt, max_tokens, _), sink in zip(arrivals, sinks, strict=True):
+    for (prompt, max_tokens, _, _), sink in zip(arrivals, sinks, strict=True):
         expected = naive_greedy(prompt, max_tokens, {STOP})
         assert sink.token_ids == expected[: len(sink.token_ids)]
         if sink.failure is None:
@@ -115,7 +135,7 @@ def test_a_seeded_stream_is_the_same_alone_and_in_company(start_engine):
         return [sink.token_ids for sink in sinks]
 
     alone = draw(start_engine(), 0)[0]
-    in_company = draw(start_engine(num_slots=4, step_tokens=16), 7)
+    in_company = draw(start_engine(max_running=4, step_tokens=16), 7)
     assert in_company[0] == alone
     assert len({tuple(ids) for ids in in_company}) > 4, "different seeds draw different texts"
 
@@ -180,7 +200,7 @@ def test_what_cannot_be_computed_is_refused_and_harms_nobody(start_engine, promp
 
 
 def test_more_waiting_than_the_bound_is_refused_at_once(start_engine):
-    engine = start_engine(num_slots=1, max_waiting=2)
+    engine = start_engine(max_running=1, max_waiting=2)
     sinks = [CollectingSink() for _ in range(12)]
     for sink in sinks:
         engine.submit(request([1, 2, 3], sink, max_tokens=60))
@@ -192,8 +212,8 @@ def test_more_waiting_than_the_bound_is_refused_at_once(start_engine):
     assert all(len(sink.token_ids) == 60 for sink in sinks if sink not in refused)
 
 
-def test_two_hundred_requests_with_random_cancels_leave_every_slot_free(start_engine):
-    engine = start_engine(num_slots=8, max_waiting=256, step_tokens=64)
+def test_two_hundred_requests_with_random_cancels_leave_every_block_free(start_engine):
+    engine = start_engine(max_running=32, max_waiting=256, step_tokens=64)
     generator = torch.Generator().manual_seed(4)
     cancels = torch.randint(0, 12, (200,), generator=generator).tolist()
     sinks = [CollectingSink(cancel if cancel % 3 == 0 else None) for cancel in cancels]
@@ -207,9 +227,113 @@ def test_two_hundred_requests_with_random_cancels_leave_every_slot_free(start_en
 
 
 def test_closing_answers_everyone(start_engine):
-    engine = start_engine(num_slots=1)
+    engine = start_engine(max_running=1)
     sinks = [CollectingSink() for _ in range(3)]
     for sink in sinks:
         engine.submit(request([1], sink, max_tokens=120))
     engine.close()
     assert all(sink.done.is_set() for sink in sinks)
+
+
+def test_preemption_and_prefix_hits_change_no_token(start_engine):
+    engine = start_engine(num_blocks=24, max_running=6, step_tokens=16)
+    shared = [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    prompts = [[*shared, i] for i in range(10, 18)]
+    sinks = [CollectingSink() for _ in prompts]
+    requests = [request(prompt, sink, max_tokens=50) for prompt, sink in zip(prompts, sinks, strict=True)]
+    for arriving in requests:
+        engine.submit(arriving)
+    wait(sinks)
+
+    assert [sink.token_ids for sink in sinks] == [naive_greedy(prompt, 50) for prompt in prompts]
+    assert sum(sink.timings.num_preemptions for sink in sinks) > 0
+    assert sum(sink.timings.num_cached_tokens for sink in sinks) > 0
+
+
+def serve(engine, prompt, **fields):
+    sink = CollectingSink()
+    arriving = request(prompt, sink, max_tokens=4)
+    for name, value in fields.items():
+        setattr(arriving, name, value)
+    engine.submit(arriving)
+    wait([sink])
+    return sink
+
+
+def test_a_tenant_finds_its_own_prefix_and_no_other(start_engine):
+    engine = start_engine()
+    prompt = list(range(1, 20))
+    assert serve(engine, prompt, scope="a").timings.num_cached_tokens == 0
+    assert serve(engine, prompt, scope="a").timings.num_cached_tokens == 16
+    assert serve(engine, prompt, scope="b").timings.num_cached_tokens == 0
+
+
+def test_two_images_under_the_same_text_never_share_a_block(start_engine):
+    engine = start_engine()
+    prompt = [1, 2, *[0] * 6, 3, 4, 5, 6, 7]
+    generator = torch.Generator().manual_seed(8)
+    cat, dog = (torch.randn(6, LLM.hidden_size, generator=generator) for _ in range(2))
+    first = serve(engine, prompt, media_rows=cat, spans=[Span(2, 6, "cat")])
+    other = serve(engine, prompt, media_rows=dog, spans=[Span(2, 6, "dog")])
+    again = serve(engine, prompt, media_rows=cat, spans=[Span(2, 6, "cat")])
+
+    assert other.timings.num_cached_tokens == 0
+    assert again.timings.num_cached_tokens == 12
+    assert again.token_ids == first.token_ids
+    assert other.token_ids == naive_greedy(prompt, 4, media=zip(range(2, 8), dog, strict=True))
+
+
+def test_samples_of_one_prompt_share_its_blocks(start_engine):
+    engine = start_engine(max_running=4)
+    prompt = list(range(1, 18))
+    sinks = [CollectingSink() for _ in range(4)]
+    leader = None
+    for i, sink in enumerate(sinks):
+        sample = request(prompt, sink, max_tokens=8, temperature=1.0, seed=i)
+        sample.leader = leader
+        leader = leader or sample
+        engine.submit(sample)
+    wait(sinks)
+    assert [sink.timings.num_cached_tokens for sink in sinks] == [0, 16, 16, 16]
+
+
+def test_a_late_answer_is_given_up(start_engine):
+    late = serve(start_engine(), [1, 2, 3], deadline_s=time.monotonic() - 1)
+    assert "deadline" in late.failure
+    assert not late.token_ids
+
+
+def test_a_full_reader_rests_and_the_others_go_on(start_engine):
+    engine = start_engine()
+    stalled, reading = CollectingSink(), CollectingSink()
+    stalled.full = True
+    for sink in (stalled, reading):
+        engine.submit(request([4, 2], sink, max_tokens=30))
+    wait([reading])
+    assert not stalled.done.is_set()
+    assert len(stalled.token_ids) < 2
+
+    stalled.full = False
+    wait([stalled])
+    assert stalled.token_ids == reading.token_ids == naive_greedy([4, 2], 30)
+
+
+def test_a_cancelled_sequence_leaves_before_the_next_step(start_engine):
+    engine = start_engine()
+    sink = CollectingSink(cancel_after=3)
+    engine.submit(request([4, 2], sink, max_tokens=100))
+    wait([sink])
+    assert len(sink.token_ids) == 3
+
+
+def test_live_requests_displace_batch_work(start_engine):
+    engine = start_engine(max_running=1)
+    batch, live = CollectingSink(), CollectingSink()
+    background = request([1, 2], batch, max_tokens=110)
+    background.priority, background.arrival_s = Priority.BATCH, time.monotonic() + 60  # never aged
+    engine.submit(background)
+    engine.submit(request([3, 4], live, max_tokens=5))
+    wait([live])
+    assert not batch.done.is_set()
+    wait([batch])
+    assert batch.token_ids == naive_greedy([1, 2], 110)

@@ -141,6 +141,7 @@ async def test_the_engine_is_asked_for_what_was_wished(stub: Stub, triton: Any, 
         "min_tokens": 0,
         "ignore_eos": False,
         "stop_token_ids": ",".join(str(vocabulary.special_ids[t]) for t in ("<|turn_end|>", "<|eos|>", "<|turn_end>")),
+        "media": "",
     }
     assert all(isinstance(call.parameters[name], float) for name in ("top_p", "min_p", "presence_penalty"))
     assert 0 < call.timeout_s < 40

@@ -30,8 +30,20 @@ def test_rows_are_put_one_after_another_in_the_engines_type(engine: str, sent: o
     gate = MediaGate(HIDDEN, engine, {"known"})  # type: ignore[arg-type]
     made = gate.rows(messages(rows(4, sent), rows(3, sent, 100)), [Image(0, 0, 4), Sound((1, 2))])
     assert made is not None
-    assert made.dtype == {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}[engine]
-    assert made.astype(np.float32).tolist() == [*rows(4, sent).tolist(), *rows(3, sent, 100).tolist()]
+    assert made.rows.dtype == {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}[engine]
+    assert made.rows.astype(np.float32).tolist() == [*rows(4, sent).tolist(), *rows(3, sent, 100).tolist()]
+
+
+def test_an_embedding_is_known_by_its_rows_and_not_by_what_is_claimed_of_it() -> None:
+    gate = MediaGate(HIDDEN, "float32", {"known"})
+
+    def identity(values: Array) -> str:
+        made = gate.rows(messages(values), [Image(0, 0, 4)])
+        assert made is not None
+        return made.identities[0]
+
+    assert identity(rows(4)) == identity(rows(4))
+    assert identity(rows(4)) != identity(rows(4, start=1))
 
 
 def test_text_has_no_rows() -> None:

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_decoder.sampler import Sampler, truncate
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
@@ -13,6 +12,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from llm_decoder.sampler import Sampler, truncate
 from tests.fakes import request
 
 VOCAB = 50
@@ -20,6 +20,10 @@ VOCAB = 50
 
 def random_logits(seed, rows=1):
     return torch.randn(rows, VOCAB, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def sample(logits_BV, requests, sampler=None):
+    return [sampled.token_id for sampled in (sampler or Sampler()).sample(logits_BV, requests)]
 
 
 def likelihoods(logits_BV):
@@ -74,7 +78,7 @@ def test_repetition_penalty_equals_the_independent_implementation(penalty):
     ids = torch.tensor([[*seen.prompt_ids, *seen.output_ids]])
     theirs = RepetitionPenaltyLogitsProcessor(penalty)(ids, logits.clone())
 
-    chosen = Sampler().sample(logits.clone(), [seen])
+    chosen = sample(logits.clone(), [seen])
 
     assert chosen == [int(theirs.argmax())]
 
@@ -85,7 +89,7 @@ def test_presence_and_frequency_penalties_count_the_answer_only():
     penalised = request([7, 7, 7, 7], presence_penalty=0.6, frequency_penalty=0.5)
     chosen = []
     for _ in range(4):
-        chosen += Sampler().sample(logits.clone(), [penalised])
+        chosen += sample(logits.clone(), [penalised])
         penalised.append(chosen[-1], 0.0)
     # 3.0, then 3 - 0.6 - 0.5 = 1.9 < 2.0, then 8 is at 0.9 and 7 at 1.9, then 7 at 3 - 0.6 - 1.0 = 1.4 < 1.5.
     assert chosen == [7, 8, 7, 9]
@@ -97,7 +101,7 @@ def test_draws_follow_the_distribution():
     sampler = Sampler()
     counts = torch.zeros(5)
     for _ in range(4000):
-        counts[sampler.sample(logits.clone(), [drawing])[0]] += 1
+        counts[sample(logits.clone(), [drawing], sampler)[0]] += 1
     torch.testing.assert_close(counts / 4000, logits[0].softmax(0), atol=0.03, rtol=0)
     assert counts[4] == 0
 
@@ -106,7 +110,36 @@ def test_greedy_rows_are_not_touched_by_their_neighbours():
     logits = random_logits(3, rows=2)
     greedy, drawing = request([1]), request([1], temperature=5.0, seed=1)
     sampler = Sampler()
-    assert {sampler.sample(logits.clone(), [greedy, drawing])[0] for _ in range(50)} == {int(logits[0].argmax())}
+    assert {sample(logits.clone(), [greedy, drawing], sampler)[0] for _ in range(50)} == {int(logits[0].argmax())}
+
+
+def test_bias_moves_a_token_up_and_down():
+    logits = random_logits(6)
+    likeliest = int(logits.argmax())
+    assert sample(logits.clone(), [request([1], logit_bias={17: 100.0})]) == [17]
+    assert sample(logits.clone(), [request([1], logit_bias={likeliest: -100.0})]) != [likeliest]
+
+
+def test_a_mask_leaves_only_what_it_allows():
+    constrained = request([1], temperature=3.0, seed=2)
+    allowed = torch.zeros(VOCAB, dtype=torch.bool)
+    allowed[[3, 30]] = True
+    constrained.allowed_tokens = lambda output_ids: allowed
+    sampler = Sampler()
+    assert {sample(random_logits(7), [constrained], sampler)[0] for _ in range(50)} == {3, 30}
+
+
+def test_logprobs_are_the_models_own_before_any_change():
+    logits = random_logits(8, rows=2)
+    told = request([1], logprobs=3, temperature=0.7, seed=5, logit_bias={4: 50.0})
+    drawn, silent = Sampler().sample(logits.clone(), [told, request([1])])
+    expected = logits[0].log_softmax(0)
+    assert drawn.token_id == 4
+    assert silent.logprobs == ()
+    [logprobs] = drawn.logprobs
+    assert list(logprobs) == [4, *expected.topk(3).indices.tolist()]
+    for token_id, logprob in logprobs.items():
+        assert logprob == pytest.approx(float(expected[token_id]), abs=1e-6)
 
 
 @settings(max_examples=200, deadline=None)
@@ -123,4 +156,4 @@ def test_greedy_rows_are_not_touched_by_their_neighbours():
 def test_every_combination_yields_a_token(scale, **changes):
     sampled = request([1, 2, 3], **changes)
     sampled.append(2, 0.0)
-    assert 0 <= Sampler().sample(random_logits(5) * scale, [sampled])[0] < VOCAB
+    assert 0 <= sample(random_logits(5) * scale, [sampled])[0] < VOCAB

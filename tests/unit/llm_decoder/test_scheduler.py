@@ -3,56 +3,89 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_decoder.scheduler import Scheduler
 
+from llm_decoder.block_manager import BlockManager
+from llm_decoder.request import Priority
+from llm_decoder.scheduler import Limits, Scheduler
 from tests.fakes import request
 from trichord.errors import OverloadedError
 
+BLOCK = 4
 
-def run_step(scheduler):
+
+def scheduler_of(num_blocks=256, max_running=2, max_waiting=16, step_tokens=9):
+    limits = Limits(max_running=max_running, max_waiting=max_waiting, step_tokens=step_tokens)
+    return Scheduler(BlockManager(num_blocks, BLOCK), limits)
+
+
+def run_step(scheduler, now_s=0.0):
     """Computes a step as the engine would: each sequence that is complete gets a token, or leaves."""
-    step = scheduler.schedule(0.0)
+    step = scheduler.schedule(now_s)
     yielding = [scheduled.request for scheduled in step if scheduled.yields_token]
-    for scheduled in step:
-        scheduled.request.num_computed_tokens += scheduled.num_tokens
+    scheduler.computed(step)
     for sequence in yielding:
-        if sequence.append(1, 0.0) is not None:
+        if sequence.append(1, now_s) is not None:
             scheduler.remove(sequence)
     return step
 
 
-works = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 8)), min_size=1, max_size=12)
+works = st.lists(
+    st.tuples(st.integers(1, 60), st.integers(1, 8), st.sampled_from(Priority), st.integers(0, 30)),
+    min_size=1,
+    max_size=12,
+)
 
 
 @settings(max_examples=1000, deadline=None)
-@given(work=works, num_slots=st.integers(1, 5), spare=st.integers(1, 20), cancels=st.sets(st.integers(0, 11)))
-def test_every_sequence_ends_within_budget_and_bounds(work, num_slots, spare, cancels):
-    step_tokens = num_slots + spare
-    scheduler = Scheduler(num_slots=num_slots, max_waiting=12, step_tokens=step_tokens)
-    sequences = [request([0] * prompt, max_tokens=answer) for prompt, answer in work]
-    for sequence in sequences:
-        scheduler.add(sequence)
-    for number in range(1000):
-        if not scheduler.has_work:
+@given(
+    work=works,
+    num_blocks=st.integers(17, 60),
+    max_running=st.integers(1, 5),
+    spare=st.integers(1, 20),
+    cancels=st.sets(st.integers(0, 40)),
+)
+def test_every_sequence_ends_within_budget_and_bounds(work, num_blocks, max_running, spare, cancels):
+    step_tokens = max_running + spare
+    scheduler = scheduler_of(num_blocks, max_running, step_tokens=step_tokens)
+    arrivals = {}
+    for number, (prompt, answer, priority, arrival) in enumerate(work):
+        sequence = request([number % 3] * prompt, max_tokens=answer)
+        sequence.priority, sequence.arrival_s = priority, float(arrival)
+        arrivals.setdefault(arrival, []).append(sequence)
+    for number in range(4000):
+        for sequence in arrivals.pop(number, ()):
+            scheduler.add(sequence)
+        if not arrivals and not scheduler.has_work:
             break
-        decoding = {id(sequence) for sequence in scheduler.running if sequence.is_decoding}
-        step = run_step(scheduler)
+        if not scheduler.has_work:
+            continue
+        step = run_step(scheduler, float(number))
         assert 0 < sum(scheduled.num_tokens for scheduled in step) <= step_tokens
-        assert len(step) <= num_slots
-        assert decoding <= {id(scheduled.request) for scheduled in step}, "a decoding stream was stalled"
+        assert len(scheduler.running) <= max_running
+        assert len({id(scheduled.request) for scheduled in step}) == len(step)
         scheduler.check_integrity()
         if number in cancels and scheduler.has_work:
             scheduler.remove(next(scheduler.sequences()))
     assert not scheduler.has_work, "a sequence never ended"
-    assert len(scheduler.free_slots) == num_slots
-    if not cancels:
-        assert [len(sequence.output_ids) for sequence in sequences] == [answer for _, answer in work]
+    assert scheduler.blocks.num_free_blocks == num_blocks
+
+
+@settings(max_examples=300, deadline=None)
+@given(prompts=st.lists(st.integers(1, 60), min_size=1, max_size=8), spare=st.integers(1, 20))
+def test_a_decoding_stream_is_never_stalled_by_a_prompt(prompts, spare):
+    scheduler = scheduler_of(max_running=8, step_tokens=8 + spare)
+    for length in prompts:
+        scheduler.add(request([0] * length, max_tokens=8))
+    while scheduler.has_work:
+        decoding = {id(sequence) for sequence in scheduler.running if sequence.is_decoding}
+        assert decoding <= {id(scheduled.request) for scheduled in run_step(scheduler)}
 
 
 def test_sequences_start_in_order_of_arrival():
-    scheduler = Scheduler(num_slots=2, max_waiting=9, step_tokens=9)
+    scheduler = scheduler_of()
     sequences = [request([0] * 3, max_tokens=2) for _ in range(5)]
-    for sequence in sequences:
+    for number, sequence in enumerate(sequences):
+        sequence.arrival_s = float(number)
         scheduler.add(sequence)
     started = []
     while scheduler.has_work:
@@ -61,16 +94,51 @@ def test_sequences_start_in_order_of_arrival():
 
 
 def test_a_long_prompt_is_cut_into_what_the_budget_leaves():
-    scheduler = Scheduler(num_slots=2, max_waiting=2, step_tokens=10)
+    scheduler = scheduler_of(step_tokens=10)
     scheduler.add(request([0] * 4, max_tokens=50))
     run_step(scheduler)
-    scheduler.add(request([0] * 25, max_tokens=1))
+    late = request([1] * 25, max_tokens=1)
+    late.arrival_s = 1.0
+    scheduler.add(late)
     assert [[s.num_tokens for s in run_step(scheduler)] for _ in range(4)] == [[1, 9], [1, 9], [1, 7], [1]]
 
 
+def test_live_goes_before_batch_until_batch_is_old():
+    scheduler = scheduler_of(max_running=1)
+    batch, live = request([0] * 3, max_tokens=1), request([1] * 3, max_tokens=1)
+    batch.priority, batch.arrival_s, live.arrival_s = Priority.BATCH, 0.0, 5.0
+    for sequence in (batch, live):
+        scheduler.add(sequence)
+    assert run_step(scheduler, 5.0)[0].request is live
+
+    fresh = request([2] * 3, max_tokens=1)
+    fresh.arrival_s = 11.0
+    scheduler.add(fresh)
+    assert run_step(scheduler, 11.0)[0].request is batch, "ten seconds of waiting make up for one level"
+
+
+def test_the_last_in_rank_gives_its_blocks_to_the_first():
+    scheduler = scheduler_of(num_blocks=6, max_running=2, step_tokens=20)
+    first, second = request([0] * 8, max_tokens=10), request([1] * 8, max_tokens=10)
+    second.arrival_s = 1.0
+    for sequence in (first, second):
+        scheduler.add(sequence)
+    while scheduler.has_work:
+        run_step(scheduler)
+        scheduler.check_integrity()
+    assert first.num_preemptions == 0
+    assert second.num_preemptions > 0
+    assert len(first.output_ids) == len(second.output_ids) == 10
+
+
 def test_a_full_queue_refuses_and_says_when_to_come_back():
-    scheduler = Scheduler(num_slots=1, max_waiting=1, step_tokens=4)
+    scheduler = scheduler_of(max_waiting=1)
     scheduler.add(request([0]))
     with pytest.raises(OverloadedError) as refusal:
         scheduler.add(request([0]))
     assert refusal.value.retry_after_s
+
+
+def test_what_can_never_fit_the_cache_is_refused():
+    with pytest.raises(ValueError, match="fit the cache"):
+        scheduler_of(num_blocks=4).add(request([0] * 10, max_tokens=10))

@@ -1,0 +1,1 @@
+"""Arithmetic of media: what an image or a sound becomes, and how many tokens. Pure; no decoding, no torch."""

@@ -1,0 +1,140 @@
+"""``trichord up``, ``down``, ``status`` and ``logs``: the local cluster from a terminal.
+
+Edge only; the work is ``local_cluster``'s. Progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trichord.errors import ClusterError
+from trichord_cli import chat, triton
+
+if TYPE_CHECKING:
+    from local_cluster.state import RunDirectory
+    from local_cluster.topology import ClusterSpec
+
+Name = Annotated[str, typer.Option("--name", help="Which cluster, where several run.")]
+DEFAULT_NAME = "default"
+
+
+def up(
+    preset: Annotated[str, typer.Option(help="Name of a checkpoint, or a path (with a slash).")] = "smol",
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; by default the checkpoint's own.")] = None,
+    name: Name = DEFAULT_NAME,
+    port: Annotated[int, typer.Option(help="The gateway's; the other processes take some of the next 23.")] = 7400,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cluster at Ctrl-C.")] = False,
+) -> None:
+    """Start every service on this machine and wait until they answer."""
+    spec = _spec(preset, dtype, name, port)
+    directory = _directory(name)
+    if (state := directory.read()) and state.running:
+        if state.spec != spec:
+            raise ClusterError(f"Cluster {name} is already running, differently. Stop it with: trichord down")
+        typer.echo(f"Cluster {name} is already {state.phase} on 127.0.0.1:{port}.")
+        return
+    triton.ensure()
+    if foreground:
+        _run(spec, directory)
+        return
+    _launch(spec, directory)
+    target = f"127.0.0.1:{port}"
+    option = "" if target == chat.DEFAULT_TARGET else f" --target {target}"
+    typer.echo(f"Ready on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
+
+
+def down(name: Name = DEFAULT_NAME) -> None:
+    """Stop the cluster, and clean up after one that was killed. Fine if none runs."""
+    from local_cluster.cluster import stop
+
+    typer.echo(f"Cluster {name} is stopped." if stop(_directory(name)) else f"Cluster {name} does not run.")
+
+
+def status(
+    name: Name = DEFAULT_NAME, as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False
+) -> None:
+    """Tell what runs. Exits with 0 if the cluster is ready, else with 1."""
+    from rich.console import Console
+
+    from trichord_cli.cluster_view import as_dict, table
+
+    state = _directory(name).read()
+    if as_json:
+        typer.echo(json.dumps(as_dict(state), indent=2))
+    elif state is None:
+        typer.echo(f"Cluster {name} does not run.")
+    else:
+        Console().print(table(state))
+    raise typer.Exit(0 if state and state.running and state.phase == "ready" else 1)
+
+
+def logs(
+    process: Annotated[str | None, typer.Argument(help="Name of a process, or supervisor; by default all.")] = None,
+    num_lines: Annotated[int, typer.Option("-n", min=1, help="Last lines of each.")] = 40,
+    name: Name = DEFAULT_NAME,
+) -> None:
+    """Show the last lines of the processes' logs."""
+    files = _directory(name).log_files()
+    if not files:
+        raise ClusterError(f"Cluster {name} has no logs: it was never started.")
+    if process is not None and process not in files:
+        raise ClusterError(f"There is no log of {process}. There are: {', '.join(files)}.")
+    for title, file in files.items():
+        if process in (None, title):
+            typer.echo(f"==> {title} <==\n" + _tail(file, num_lines))
+
+
+def _spec(preset: str, dtype: str | None, name: str, port: int) -> ClusterSpec:
+    from pydantic import ValidationError
+
+    from local_cluster.topology import ClusterSpec
+    from trichord.checkpoint.locate import directory_of
+
+    try:
+        return ClusterSpec.model_validate(
+            {"name": name, "checkpoint": directory_of(preset), "dtype": dtype, "port": port}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise typer.BadParameter(first["msg"], param_hint=f"--{first['loc'][0]}") from error
+
+
+def _directory(name: str) -> RunDirectory:
+    from local_cluster.state import RunDirectory
+    from trichord.home import home
+
+    return RunDirectory(home(), name)
+
+
+def _run(spec: ClusterSpec, directory: RunDirectory) -> None:
+    from local_cluster.cluster import Cluster
+    from trichord.logs import configure
+    from trichord_cli.cluster_view import Progress
+
+    configure("warning")
+    with Progress() as progress:
+        asyncio.run(Cluster(spec, directory, progress.show).run())
+
+
+def _launch(spec: ClusterSpec, directory: RunDirectory) -> None:
+    from local_cluster import cluster, detached
+    from trichord_cli.cluster_view import Progress
+
+    try:
+        with Progress() as progress:
+            for state in detached.launch(spec, directory):
+                progress.show(state)
+    except KeyboardInterrupt:
+        cluster.stop(directory)
+        raise
+
+
+def _tail(file: Path, num_lines: int) -> str:
+    with file.open(errors="replace") as lines:
+        return "".join(deque(lines, maxlen=num_lines))
