@@ -67,7 +67,11 @@ class CollectingSink:
         self.cancel_after = cancel_after
         self.done = threading.Event()
         self.full = False
+        self.started: Timings | None = None
         self.logprobs: list[Mapping[int, float]] = []
+
+    def start(self, timings: Timings) -> None:
+        self.started = timings
 
     def emit(self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]]) -> None:
         self.token_ids.extend(token_ids)

@@ -98,7 +98,7 @@ async def _holds(probe: Probe) -> bool:
     try:
         return await probe()
     except Exception as error:  # whatever keeps a probe from answering is a no
-        log.debug("probe failed", error=repr(error))
+        log.warning("probe failed", error=repr(error))
         return False
 
 

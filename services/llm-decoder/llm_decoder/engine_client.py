@@ -21,12 +21,14 @@ MODEL = "llama"
 
 
 class EngineTimings(NamedTuple):
-    """Where a sequence's time went, as the engine saw it, in milliseconds."""
+    """Where a sequence's time went, as the engine saw it, in milliseconds, and what it met; ``request.Timings``."""
 
     queue_ms: float
     prefill_ms: float
     first_token_ms: float
     decode_ms: float
+    num_cached_tokens: float
+    num_preemptions: float
 
 
 class EngineOutput(NamedTuple):
@@ -37,7 +39,7 @@ class EngineOutput(NamedTuple):
     finish: int | None
     """decoder.proto's FinishReason in the last output of a sequence, else None."""
     timings: EngineTimings | None
-    """In the last output."""
+    """With the first token, and in the last output."""
 
 
 class EngineClient:

@@ -56,6 +56,9 @@ class Span(NamedTuple):
 class Sink(Protocol):
     """Where a sequence's tokens go. Called from the engine's thread; must not block and must not raise."""
 
+    def start(self, timings: Timings) -> None:
+        """The first token is about to come; what is known so far of where the time went."""
+
     def emit(self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]]) -> None:
         """More tokens and, if they were asked for, the log-probabilities of each and of its likeliest rivals."""
 

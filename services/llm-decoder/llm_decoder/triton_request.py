@@ -44,18 +44,25 @@ class TritonSink:
 
     def __init__(self, pb_utils: Any, response_sender: Any) -> None:
         self._pb_utils, self._sender = pb_utils, response_sender
+        self._timings: Timings | None = None
+
+    def start(self, timings: Timings) -> None:
+        """See ``request.Sink``."""
+        self._timings = timings  # goes with the first token: an answer may be left before its last
 
     def emit(self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]]) -> None:
         """See ``request.Sink``."""
-        self._sender.send(self._response(TOKEN_IDS=_int32(token_ids)))
+        tensors = {"TOKEN_IDS": _int32(token_ids)}
+        if self._timings:
+            tensors["TIMINGS"] = _float32(self._timings)
+            self._timings = None
+        self._sender.send(self._response(**tensors))
 
     def finish(
         self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], reason: Finish, timings: Timings
     ) -> None:
         """See ``request.Sink``."""
-        response = self._response(
-            TOKEN_IDS=_int32(token_ids), FINISH=_int32([reason]), TIMINGS=torch.tensor(timings, dtype=torch.float32)
-        )
+        response = self._response(TOKEN_IDS=_int32(token_ids), FINISH=_int32([reason]), TIMINGS=_float32(timings))
         self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def fail(self, message: str) -> None:
@@ -79,3 +86,7 @@ class TritonSink:
 
 def _int32(values: Sequence[int]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int32)
+
+
+def _float32(values: Sequence[float]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)

@@ -132,7 +132,7 @@ class FakeTriton:
         """Sets the responses: these tokens, the last with ``finish``."""
         self.responses = [{"TOKEN_IDS": np.array(ids, dtype=np.int32)} for ids in token_ids]
         self.responses[-1]["FINISH"] = np.array([finish], dtype=np.int32)
-        self.responses[-1]["TIMINGS"] = np.array([1, 2, 3, 4], dtype=np.float32)
+        self.responses[-1]["TIMINGS"] = np.array([1, 2, 3, 4, 0, 0], dtype=np.float32)
 
 
 @pytest.fixture

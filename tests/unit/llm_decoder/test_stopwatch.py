@@ -13,7 +13,7 @@ def test_stages_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     stopwatch = Stopwatch()
     stopwatch.tokenized()
     stopwatch.took(EngineOutput([], None, None))
-    for token_ids, timings in (([1], None), ([2, 3], None), ([4], EngineTimings(5, 6, 7, 8))):
+    for token_ids, timings in (([1], None), ([2, 3], None), ([4], EngineTimings(5, 6, 7, 8, 0, 0))):
         stopwatch.took(EngineOutput(token_ids, None, timings))
     told = stopwatch.timings
     assert told.tokenize_ms == pytest.approx(2)

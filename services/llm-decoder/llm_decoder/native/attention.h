@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <memory>
+#include <cmath>
 #include <vector>
 
 #include "batch.h"
@@ -76,6 +76,7 @@ struct Task {
   int sequence, head;
   int first_query, num_queries;  // tokens of the batch
   int first_partition, end_partition;
+  bool is_part;  // of what its one query sees
 };
 
 // Softmax in progress for up to kMaxRows rows (queries x query heads): what was summed, relative to the peak so far.
@@ -176,5 +177,125 @@ inline void fold(Softmax& earlier, const Softmax& further, int num_rows, int hea
     }
   }
 }
+
+// The attention of one step: its tasks are planned once and run in every layer.
+class Attention {
+ public:
+  Attention(const Shape& shape, const Cache& cache)
+      : shape_(shape),
+        cache_(cache),
+        group_(shape.queries_per_head()),
+        scale_(kLog2E / std::sqrt(static_cast<float>(shape.head_dim))),
+        next_task_(shape.layers) {}
+
+  void plan(const Batch& batch) {
+    batch_ = &batch;
+    tasks_.clear();
+    joins_.clear();
+    for (int sequence = 0; sequence < batch.num_sequences; ++sequence)
+      for (int head = 0; head < shape_.kv_heads; ++head) plan_head(sequence, head);
+    if (!joins_.empty() && partials_.size() < tasks_.size()) partials_.resize(tasks_.size());
+    for (std::atomic<int>& next : next_task_) next.store(0, std::memory_order_relaxed);
+  }
+
+  // Takes tasks of a layer until there are none left. Queries are [kv_heads, tokens, heads / kv_heads, head_dim];
+  // finish(task, softmax) is called for every task that is not a part of another.
+  template <class Finish>
+  void run(int layer, const Bf16* queries, Finish finish) {
+    const int num_tasks = static_cast<int>(tasks_.size());
+    for (int at; (at = next_task_[layer].fetch_add(1, std::memory_order_relaxed)) < num_tasks;) {
+      const Task& task = tasks_[at];
+      if (task.is_part) {
+        attend(layer, task, queries, partials_[at]);
+        continue;
+      }
+      Softmax softmax;
+      attend(layer, task, queries, softmax);
+      finish(task, softmax);
+    }
+  }
+
+  // Whether there are parts to join, once all tasks of a layer have run.
+  bool has_parts() const { return !joins_.empty(); }
+
+  template <class Finish>
+  void join(Range range, Finish finish) {
+    for (int at = range.begin; at < range.end; ++at) {
+      Softmax& whole = partials_[joins_[at].begin];
+      for (int part = joins_[at].begin + 1; part < joins_[at].end; ++part)
+        fold(whole, partials_[part], group_, shape_.head_dim);
+      finish(tasks_[joins_[at].begin], whole);
+    }
+  }
+
+  int num_joins() const { return static_cast<int>(joins_.size()); }
+
+ private:
+  void plan_head(int sequence, int head) {
+    const int first = batch_->query_starts[sequence], end = batch_->query_starts[sequence + 1];
+    const int tile = std::max(1, kMaxRows / group_);
+    if (end - first == 1 && num_partitions(sequence, end) > 1) return plan_parts(sequence, head);
+    for (int query = first; query < end; query += tile) {
+      const int num_queries = std::min(tile, end - query);
+      tasks_.push_back({sequence, head, query, num_queries, 0, num_partitions(sequence, query + num_queries), false});
+    }
+  }
+
+  void plan_parts(int sequence, int head) {
+    const int query = batch_->query_starts[sequence], first = static_cast<int>(tasks_.size());
+    for (int partition = 0; partition < num_partitions(sequence, query + 1); ++partition)
+      tasks_.push_back({sequence, head, query, 1, partition, partition + 1, true});
+    joins_.push_back({first, static_cast<int>(tasks_.size())});
+  }
+
+  // Positions that a token sees, itself among them.
+  int num_visible(int sequence, int token) const {
+    return batch_->context_lens[sequence] - (batch_->query_starts[sequence + 1] - 1 - token);
+  }
+
+  // Partitions that tokens before `end_token` see.
+  int num_partitions(int sequence, int end_token) const {
+    return (num_visible(sequence, end_token - 1) + kPartition - 1) / kPartition;
+  }
+
+  void attend(int layer, const Task& task, const Bf16* queries, Softmax& whole) const {
+    static constexpr auto kKernels = attend_kernels(std::make_integer_sequence<int, kMaxRows>{});
+    const int num_rows = task.num_queries * group_;
+    const std::size_t first_row = (static_cast<std::size_t>(task.head) * batch_->num_tokens + task.first_query) * group_;
+    const Bf16* rows = queries + first_row * shape_.head_dim;
+    Softmax further;
+    for (int partition = task.first_partition; partition < task.end_partition; ++partition) {
+      const bool is_first = partition == task.first_partition;
+      const View seen = view(layer, task, partition);
+      kKernels[num_rows - 1](rows, shape_.head_dim, scale_, seen, is_first ? whole : further);
+      if (!is_first) fold(whole, further, num_rows, shape_.head_dim);
+    }
+  }
+
+  View view(int layer, const Task& task, int partition) const {
+    View view;
+    const int begin = partition * kPartition;
+    for (int row = 0; row < task.num_queries * group_; ++row)
+      view.visible[row] = num_visible(task.sequence, task.first_query + row / group_) - begin;
+    view.num_positions = std::min(kPartition, view.visible[task.num_queries * group_ - 1]);
+    for (int at = 0; at < view.num_positions; at += kSpan) {
+      const int block = batch_->blocks(task.sequence)[(begin + at) / shape_.block_size];
+      const int offset = (begin + at) % shape_.block_size;
+      view.keys[at / kSpan] = reinterpret_cast<const Byte*>(cache_.keys(layer, block, task.head, offset));
+      view.values[at / kSpan] = reinterpret_cast<const Byte*>(cache_.values(layer, block, task.head, offset));
+    }
+    return view;
+  }
+
+  const Shape shape_;
+  const Cache& cache_;
+  const int group_;    // query heads of a key/value head
+  const float scale_;  // of scores, to units of log 2
+  const Batch* batch_ = nullptr;
+  std::vector<Task> tasks_;
+  std::vector<Range> joins_;  // tasks that are parts of one
+  std::vector<Softmax> partials_;
+  std::vector<std::atomic<int>> next_task_;  // of each layer: no layer waits until all have left the one before
+};
 
 }  // namespace trichord

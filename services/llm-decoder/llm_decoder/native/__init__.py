@@ -1,0 +1,15 @@
+"""The CPU path: a whole step of the LLaMA in one call of a C++ library, compiled where it runs, once.
+
+::
+
+    step.py       NativeStep: a model, a paged cache, and the call
+    packing.py    weights in the order that the kernels read them
+    build.py      the library: compiled, kept, loaded, or why not
+    step.cpp      the layers, one after another
+    panels.h      products with packed weights, bf16 and int8
+    attention.h   the paged cache and attention over it
+    batch.h       what a step is asked, and the check of it
+    rows.h        scratch memory
+    team.h        threads and their barrier
+    vectors.h     sixteen floats at a time
+"""

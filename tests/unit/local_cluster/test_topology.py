@@ -1,0 +1,118 @@
+"""Which processes a cluster has. Pure: nothing is started."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from local_cluster import topology
+from local_cluster.topology import ClusterSpec, Places, Process
+from trichord.triton.runtime import Triton
+
+PLACES = Places(
+    checkpoint=Path("/c/tiny"),
+    triton=Triton(Path("/t/bin/tritonserver"), Path("/t/backends")),
+    repositories=Path("/r/repositories"),
+    shm_prefix="trichord-abc-",
+)
+
+
+@pytest.fixture
+def processes() -> dict[str, Process]:
+    return {process.name: process for process in topology.processes(7400, "float32", PLACES, cores=2)}
+
+
+def test_three_tritons_then_three_fronts_then_the_gateway(processes: dict[str, Process]) -> None:
+    assert [(name, process.tier, process.readiness) for name, process in processes.items()] == [
+        ("vision-encoder-triton", 0, "triton"),
+        ("audio-encoder-triton", 0, "triton"),
+        ("llm-decoder-triton", 0, "triton"),
+        ("vision-encoder", 1, "health"),
+        ("audio-encoder", 1, "health"),
+        ("llm-decoder", 1, "health"),
+        ("gateway", 2, "health"),
+    ]
+
+
+@pytest.mark.parametrize("service", ["vision-encoder", "audio-encoder", "llm-decoder"])
+def test_a_front_is_told_its_own_triton(processes: dict[str, Process], service: str) -> None:
+    (told,) = [value for key, value in processes[service].env.items() if key.endswith("_TRITON")]
+    assert told == f"127.0.0.1:{processes[f'{service}-triton'].port}"
+
+
+def test_the_gateway_is_told_the_fronts(processes: dict[str, Process]) -> None:
+    env = processes["gateway"].env
+    assert env["TRICHORD_GATEWAY_LISTEN"] == "127.0.0.1:7400"
+    for setting, front in (("VISION", "vision-encoder"), ("AUDIO", "audio-encoder"), ("DECODER", "llm-decoder")):
+        assert env[f"TRICHORD_GATEWAY_{setting}"] == f"127.0.0.1:{processes[front].port}"
+
+
+def test_only_the_decoder_may_use_every_core(processes: dict[str, Process]) -> None:
+    threads = {name: process.env["OMP_NUM_THREADS"] for name, process in processes.items()}
+    assert {name for name, number in threads.items() if number != "1"} == {"llm-decoder-triton"}
+    assert threads["llm-decoder-triton"] == processes["llm-decoder-triton"].env["TRICHORD_MODEL_THREADS"] == "2"
+
+
+def test_every_process_runs_in_the_same_dtype(processes: dict[str, Process]) -> None:
+    dtypes = {key: value for p in processes.values() for key, value in p.env.items() if key.endswith("_DTYPE")}
+    assert len(dtypes) == 4
+    assert set(dtypes.values()) == {"float32"}
+
+
+def test_no_two_processes_share_a_port_or_shared_memory(processes: dict[str, Process]) -> None:
+    taken = topology.ports(processes.values())
+    assert len(taken) == 7 + 3
+    assert min(taken) == 7400
+    assert max(taken) <= 7400 + 23
+    prefixes = [process.shm_prefix for process in processes.values() if process.shm_prefix]
+    assert len(set(prefixes)) == 3
+    assert not any(a != b and a.startswith(b) for a in prefixes for b in prefixes)
+
+
+def test_a_stop_takes_less_than_ten_seconds(processes: dict[str, Process]) -> None:
+    tiers = {process.tier for process in processes.values()}
+    worst_s = sum(max(p.stop_timeout_s for p in processes.values() if p.tier == tier) for tier in tiers)
+    assert worst_s <= 9.5
+
+
+def test_every_setting_is_one_that_its_service_knows(
+    processes: dict[str, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audio_encoder.settings import AudioSettings
+    from gateway.settings import GatewaySettings
+    from llm_decoder.settings import DecoderSettings
+    from trichord.settings import ModelSettings, ServiceSettings
+    from vision_encoder.settings import VisionSettings
+
+    for variable in [name for name in os.environ if name.startswith("TRICHORD_")]:
+        monkeypatch.delenv(variable)
+    for process in processes.values():
+        for name, value in process.env.items():
+            monkeypatch.setenv(name, value)
+    for settings in (VisionSettings, AudioSettings, DecoderSettings, GatewaySettings):
+        read = settings.from_environment()
+        assert isinstance(read, ServiceSettings)
+        assert read.drain_timeout_s == topology.DRAIN_TIMEOUT_S
+    assert ModelSettings.from_environment().checkpoint == PLACES.checkpoint
+
+
+def test_the_shm_prefix_is_the_clusters_own_and_stays() -> None:
+    one, other = (topology.shm_prefix(Path(f"/home/run/{name}")) for name in ("one", "other"))
+    assert one == topology.shm_prefix(Path("/home/run/one")) != other
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"name": "../x"}, id="a name that is a path"),
+        pytest.param({"name": ""}, id="an empty name"),
+        pytest.param({"port": 80}, id="a privileged port"),
+        pytest.param({"port": 65530}, id="no room above the port"),
+        pytest.param({"dtype": "float16"}, id="an unknown dtype"),
+        pytest.param({"colour": "red"}, id="an unknown field"),
+    ],
+)
+def test_a_senseless_spec_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ClusterSpec.model_validate({"checkpoint": "/c/tiny", **fields})

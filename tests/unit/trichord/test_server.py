@@ -1,0 +1,495 @@
+"""The server every service runs, over real calls on loopback: errors, limits, health, reflection, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import pytest
+import structlog
+from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+
+from tests.unit.trichord.echo import SERVICE, Echo, Served, served
+from trichord import server
+from trichord.errors import (
+    DeadlineError,
+    FeatureOffError,
+    InternalError,
+    MediaError,
+    OverloadedError,
+    SettingsError,
+    UnavailableError,
+)
+from trichord.settings import ServiceSettings
+from trichord.status import from_rpc_error
+from trichord.v1 import gateway_pb2, gateway_pb2_grpc
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+SOON_S = 20
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[Served]:
+    async with served(max_concurrent_rpcs=2) as running:
+        yield running
+
+
+def said(text: str) -> gateway_pb2.PutMediaRequest:
+    return gateway_pb2.PutMediaRequest(image_bytes=text.encode())
+
+
+# Errors
+
+
+async def raise_on(request: gateway_pb2.PutMediaRequest) -> gateway_pb2.PutMediaResponse:
+    raise MediaError("Not an image.", field="image")
+
+
+async def test_an_error_of_ours_arrives_as_itself(echo: Served) -> None:
+    echo.echo.answer = raise_on
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await echo.stub.PutMedia(said("x"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = from_rpc_error(caught.value, "echo")
+    assert (type(error), error.message, error.field) == (MediaError, "Not an image.", "image")
+
+
+async def test_an_error_in_mid_stream_follows_what_was_sent(echo: Served) -> None:
+    async def two_then_fail(request: gateway_pb2.ChatRequest) -> AsyncIterator[gateway_pb2.ChatResponse]:
+        yield gateway_pb2.ChatResponse()
+        yield gateway_pb2.ChatResponse()
+        raise MediaError("Not an image.", field="image")
+
+    echo.echo.stream = two_then_fail
+    stream = echo.stub.Chat(gateway_pb2.ChatRequest())
+    assert [await stream.read(), await stream.read()] == [gateway_pb2.ChatResponse()] * 2
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stream.read()
+    assert type(from_rpc_error(caught.value, "echo")) is MediaError
+
+
+BUGS = [
+    ValueError("secret /srv/path"),
+    KeyError("secret"),
+    OSError(2, "secret"),
+    NotImplementedError("secret"),
+    InternalError("secret"),
+    SettingsError("secret"),
+    grpc.aio.UsageError("secret"),
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: type(bug).__name__)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_bug_is_told_by_an_id_that_finds_its_log_line(echo: Served, bug: Exception, streamed: bool) -> None:
+    async def fail(request: object) -> gateway_pb2.PutMediaResponse:
+        raise bug
+
+    async def fail_streaming(request: object) -> AsyncIterator[gateway_pb2.ChatResponse]:
+        raise bug
+        yield
+
+    echo.echo.answer, echo.echo.stream = fail, fail_streaming
+    call = echo.stub.Chat(gateway_pb2.ChatRequest()).read() if streamed else echo.stub.PutMedia(said("x"))
+    with structlog.testing.capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    error = from_rpc_error(caught.value, "echo")
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert type(error) is InternalError
+    assert error.message == f"Internal error {line['error_id']}. Report this id to the operator."
+    assert line["exc_info"] is bug
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_bug_keeps_the_part_it_happened_in(echo: Served) -> None:
+    async def fail(request: object) -> gateway_pb2.PutMediaResponse:
+        raise InternalError("secret", field="image")
+
+    echo.echo.answer = fail
+    with structlog.testing.capture_logs(), pytest.raises(grpc.aio.AioRpcError) as caught:
+        await echo.stub.PutMedia(said("x"))
+    assert from_rpc_error(caught.value, "echo").field == "image"
+
+
+async def test_an_abort_by_the_handler_passes(echo: Served) -> None:
+    class Aborting(Echo):
+        async def PutMedia(self, request: object, context: grpc.aio.ServicerContext) -> None:  # type: ignore[override, type-arg]
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "twice")
+
+    running = await server.start(Aborting().register, ServiceSettings())
+    async with server.open_channel(f"127.0.0.1:{running.port}", 1 << 20) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await gateway_pb2_grpc.OmniServiceStub(channel).PutMedia(said("x"))
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.ALREADY_EXISTS, "twice")
+    await running.server.stop(0)
+
+
+async def test_a_method_that_is_not_there_is_unimplemented(echo: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await echo.stub.GetModel(gateway_pb2.OmniServiceGetModelRequest())
+    assert isinstance(from_rpc_error(caught.value, "echo"), FeatureOffError)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await echo.channel.unary_unary("/trichord.v1.OmniService/Nothing")(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_message_that_is_none_is_refused_without_a_word_of_the_parser(echo: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await echo.channel.unary_unary(f"/{SERVICE}/PutMedia")(b"\xff\xff\xff")
+    assert "Traceback" not in str(caught.value.details())
+
+
+# Limits
+
+
+async def test_a_message_over_the_limit_is_refused() -> None:
+    async with served() as echo:
+        limit = echo.running.settings.max_message_bytes
+        assert limit == 64 * 1024 * 1024
+        generous = grpc.aio.insecure_channel(
+            f"127.0.0.1:{echo.running.port}", options=[("grpc.max_send_message_length", -1)]
+        )
+        async with generous as channel:
+            stub = gateway_pb2_grpc.OmniServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.PutMedia(said("x" * limit))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await echo.stub.PutMedia(said("x" * limit))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_message_within_the_limit_passes_both_ways() -> None:
+    """Over gRPC's default of 4 MiB."""
+    async with served() as echo:
+        response = await echo.stub.PutMedia(said("x" * 5_000_000))
+    assert len(response.media_handle) == 5_000_000
+
+
+async def test_calls_over_the_bound_are_refused_and_health_is_not(echo: Served) -> None:
+    release, inside = asyncio.Event(), asyncio.Barrier(3)
+
+    async def hold(request: gateway_pb2.PutMediaRequest) -> gateway_pb2.PutMediaResponse:
+        await inside.wait()
+        await release.wait()
+        return gateway_pb2.PutMediaResponse()
+
+    echo.echo.answer = hold
+    calls = [asyncio.create_task(call(echo, "x")) for _ in range(2)]
+    await asyncio.wait_for(inside.wait(), SOON_S)
+    for method in (echo.stub.PutMedia(said("x")), echo.stub.Chat(gateway_pb2.ChatRequest()).read()):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method
+        error = from_rpc_error(caught.value, "echo")
+        assert isinstance(error, OverloadedError)
+        assert error.retry_after_s is not None
+    assert (await check(echo)).status == NOT_SERVING
+    release.set()
+    await asyncio.gather(*calls)
+    assert len([response async for response in echo.stub.Chat(gateway_pb2.ChatRequest())]) == 1
+
+
+async def call(echo: Served, text: str) -> str:
+    return (await echo.stub.PutMedia(said(text), timeout=SOON_S)).media_handle
+
+
+async def test_a_call_that_fails_or_leaves_gives_its_place_back(echo: Served) -> None:
+    """Five of each, where two may be in progress."""
+    echo.echo.answer = raise_on
+    for _ in range(5):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await echo.stub.PutMedia(said("x"))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    closed = asyncio.Queue[None]()
+
+    async def endless(request: gateway_pb2.ChatRequest) -> AsyncIterator[gateway_pb2.ChatResponse]:
+        try:
+            while True:
+                yield gateway_pb2.ChatResponse()
+                await asyncio.sleep(0)
+        finally:
+            closed.put_nowait(None)
+
+    echo.echo.stream = endless
+    for _ in range(5):
+        stream = echo.stub.Chat(gateway_pb2.ChatRequest())
+        await stream.read()
+        stream.cancel()
+        await asyncio.wait_for(closed.get(), SOON_S)
+
+
+def test_deadlines_are_those_of_the_caller_up_to_the_deployments() -> None:
+    assert server.remaining_s(with_remaining(None), 300) == 300
+    assert server.remaining_s(with_remaining(7.5), 300) == 7.5
+    assert server.remaining_s(with_remaining(1e9), 300) == 300
+    for late_s in (0.0, -3.0):
+        with pytest.raises(DeadlineError):
+            server.remaining_s(with_remaining(late_s), 300)
+
+
+def with_remaining(seconds: float | None) -> grpc.aio.ServicerContext:  # type: ignore[type-arg]
+    class Context:
+        def time_remaining(self) -> float | None:
+            return seconds
+
+    return Context()  # type: ignore[return-value]
+
+
+# Health
+
+
+async def check(echo: Served, service: str = "") -> health_pb2.HealthCheckResponse:
+    return await health_pb2_grpc.HealthStub(echo.channel).Check(health_pb2.HealthCheckRequest(service=service))
+
+
+def watch(echo: Served, service: str = "") -> grpc.aio.UnaryStreamCall:  # type: ignore[type-arg]
+    request = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(echo.channel).Watch(request, timeout=SOON_S)
+
+
+class Probe:
+    """Holds when told to."""
+
+    def __init__(self, answer: bool | Exception) -> None:
+        self.answer = answer
+
+    async def __call__(self) -> bool:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PROBE_INTERVAL_S", 0.01)
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+@pytest.mark.parametrize("no", [False, ConnectionError("Triton is not there.")])
+@pytest.mark.usefixtures("quick_probes")
+async def test_health_follows_the_probe(echo: Served, service: str, no: bool | Exception) -> None:
+    """Both ways, as Check tells and as Watch tells."""
+    assert (await check(echo, service)).status == NOT_SERVING
+    statuses = watch(echo, service)
+    assert (await statuses.read()).status == NOT_SERVING
+    probe = Probe(no)
+    watching = asyncio.create_task(echo.running.watch(probe))
+    for answer, status in ((True, SERVING), (no, NOT_SERVING), (True, SERVING)):
+        probe.answer = answer
+        assert (await statuses.read()).status == status
+        assert (await check(echo, service)).status == status
+    watching.cancel()
+    statuses.cancel()
+
+
+async def test_a_watcher_that_leaves_takes_nobody_along(echo: Served) -> None:
+    """The library's servicer forgets all of a service's watchers when one leaves."""
+    staying, leaving = watch(echo), watch(echo)
+    assert [(await each.read()).status for each in (staying, leaving)] == [NOT_SERVING] * 2
+    leaving.cancel()
+    await leaving.code()
+    await echo.running.health.set_serving(True)
+    assert (await staying.read()).status == SERVING
+    staying.cancel()
+
+
+async def test_a_watcher_hears_of_changes_only(echo: Served) -> None:
+    statuses = watch(echo)
+    assert (await statuses.read()).status == NOT_SERVING
+    for serving in (False, False, True, True):
+        await echo.running.health.set_serving(serving)
+    assert (await statuses.read()).status == SERVING
+    await echo.running.health.set_serving(False)
+    assert (await statuses.read()).status == NOT_SERVING
+    statuses.cancel()
+
+
+async def test_the_health_of_an_unknown_service(echo: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await check(echo, "other.Service")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    statuses = watch(echo, "other.Service")
+    assert (await statuses.read()).status == SERVICE_UNKNOWN
+    await echo.running.health.set_serving(True)
+    statuses.cancel()
+
+
+# Reflection
+
+
+async def reflect(
+    echo: Served, version: str, *requests: reflection_pb2.ServerReflectionRequest
+) -> list[reflection_pb2.ServerReflectionResponse]:
+    """The answers of the service as a client of ``version`` asks it: both have the same messages."""
+    method = echo.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    return [response async for response in method(iter(requests), timeout=SOON_S)]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_lists_and_describes_every_service(echo: Served, version: str) -> None:
+    ask = reflection_pb2.ServerReflectionRequest
+    listed, described = await reflect(echo, version, ask(list_services="*"), ask(file_containing_symbol=SERVICE))
+    names = {service.name for service in listed.list_services_response.service}
+    assert names == {
+        SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    files = [
+        descriptor_pb2.FileDescriptorProto.FromString(file)
+        for file in described.file_descriptor_response.file_descriptor_proto
+    ]
+    assert "trichord/v1/gateway.proto" in {file.name for file in files}
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_can_be_off(version: str) -> None:
+    async with served(reflection=False) as echo:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await reflect(echo, version, reflection_pb2.ServerReflectionRequest(list_services="*"))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# Drain
+
+
+async def test_a_drain_fails_health_first_and_serves_on_for_the_notice() -> None:
+    async with served(drain_notice_s=0.3) as echo:
+        await echo.running.health.set_serving(True)
+        statuses = watch(echo, SERVICE)
+        assert (await statuses.read()).status == SERVING
+        drain = asyncio.create_task(echo.running.drain())
+        assert (await statuses.read()).status == NOT_SERVING
+        assert await call(echo, "still here") == "still here"
+        await echo.running.health.set_serving(True)
+        assert (await check(echo)).status == NOT_SERVING
+        statuses.cancel()
+        await asyncio.wait_for(drain, SOON_S)
+
+
+async def test_a_drain_lets_calls_finish_and_takes_no_new_ones() -> None:
+    async with served(drain_timeout_s=SOON_S) as echo:
+        inside, release = asyncio.Event(), asyncio.Event()
+
+        async def slow(request: gateway_pb2.ChatRequest) -> AsyncIterator[gateway_pb2.ChatResponse]:
+            yield gateway_pb2.ChatResponse()
+            inside.set()
+            await release.wait()
+            yield gateway_pb2.ChatResponse()
+
+        echo.echo.stream = slow
+        stream = echo.stub.Chat(gateway_pb2.ChatRequest(), timeout=SOON_S)
+        await stream.read()
+        await inside.wait()
+        drain = asyncio.create_task(echo.running.drain())
+        async with asyncio.timeout(SOON_S):
+            refusal = await first_refusal(echo)
+        assert isinstance(refusal, UnavailableError)
+        release.set()
+        assert await stream.read() == gateway_pb2.ChatResponse()
+        assert await stream.read() is grpc.aio.EOF
+        await asyncio.wait_for(drain, SOON_S)
+
+
+async def first_refusal(echo: Served) -> Exception:
+    """Calls over connections of their own until one is refused."""
+    while True:
+        async with server.open_channel(f"127.0.0.1:{echo.running.port}", 1 << 20) as channel:
+            try:
+                await gateway_pb2_grpc.OmniServiceStub(channel).PutMedia(said("x"), timeout=SOON_S)
+            except grpc.aio.AioRpcError as error:
+                return from_rpc_error(error, "echo")
+
+
+async def test_a_drain_cuts_what_does_not_finish() -> None:
+    async with served(drain_timeout_s=0.1) as echo:
+        left = asyncio.Event()
+
+        async def stuck(request: gateway_pb2.ChatRequest) -> AsyncIterator[gateway_pb2.ChatResponse]:
+            try:
+                yield gateway_pb2.ChatResponse()
+                await asyncio.Event().wait()
+            finally:
+                left.set()
+
+        echo.echo.stream = stuck
+        stream = echo.stub.Chat(gateway_pb2.ChatRequest(), timeout=SOON_S)
+        await stream.read()
+        await asyncio.wait_for(echo.running.drain(), SOON_S)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        assert isinstance(from_rpc_error(caught.value, "echo"), UnavailableError)
+        await asyncio.wait_for(left.wait(), SOON_S)
+
+
+# Start
+
+
+async def test_an_address_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OSError, match=address):
+            await server.start(Echo().register, ServiceSettings(listen=address))
+
+
+@pytest.mark.parametrize("error", [SettingsError("X is not set."), OSError("Cannot listen.")])
+def test_an_error_at_start_is_one_sentence(error: Exception) -> None:
+    async def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        server.run(main())
+    assert exit_.value.code == f"cannot start: {error}"
+
+
+def test_a_bug_at_start_is_not_hidden() -> None:
+    async def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        server.run(main())
+
+
+# Channels
+
+
+async def test_a_channel_balances_over_its_addresses() -> None:
+    async with served() as one, served() as other:
+        seen: list[str] = []
+
+        def noting(name: str) -> None:
+            echo = {"one": one, "other": other}[name]
+
+            async def answer(request: gateway_pb2.PutMediaRequest) -> gateway_pb2.PutMediaResponse:
+                seen.append(name)
+                return gateway_pb2.PutMediaResponse()
+
+            echo.echo.answer = answer
+
+        noting("one")
+        noting("other")
+        target = f"ipv4:127.0.0.1:{one.running.port},127.0.0.1:{other.running.port}"
+        async with server.open_channel(target, 1 << 20) as channel:
+            async with asyncio.timeout(SOON_S):
+                while len(set(seen)) < 2:
+                    await gateway_pb2_grpc.OmniServiceStub(channel).PutMedia(said("x"))
+            seen.clear()
+            for _ in range(10):
+                await gateway_pb2_grpc.OmniServiceStub(channel).PutMedia(said("x"))
+        assert counts(seen) == [5, 5]
+
+
+def counts(names: Sequence[str]) -> list[int]:
+    return [names.count(name) for name in sorted(set(names))]
