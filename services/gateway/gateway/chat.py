@@ -18,7 +18,7 @@ from gateway.media_store import MediaStore
 from gateway.receipt import Receipt, item_receipt
 from gateway.settings import GatewaySettings
 from gateway.trace import TraceContext
-from trichord.errors import TrichordError, UnavailableError
+from trichord.errors import NotFoundError, TrichordError, UnavailableError
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
 
 Event = gateway_pb2.ChatResponse
@@ -54,6 +54,8 @@ class Chat:
         conversation.check(self._request, self._cluster.settings)
         self._items = conversation.media_items(self._request, self._cluster.store)
         model = await self._cluster.decoder.model(self._deadline.hop_s())
+        if self._request.model not in ("", model.model):
+            raise NotFoundError(f"This deployment serves {model.model!r} only.", field="model")
         if self._items:
             await self._check_before_paying(model)
         self._receipt.stages.admit_ms = self._receipt.elapsed_ms()

@@ -10,7 +10,6 @@ import torch
 
 from trichord.checkpoint.initialize import init
 from trichord.checkpoint.presets import PRESETS
-from trichord.checkpoint.pull import pull
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,9 +29,3 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(pristine: Path, tmp_path: Path) -> Path:
     """A copy of the preset tiny to break."""
     return Path(shutil.copytree(pristine, tmp_path / "tiny"))
-
-
-@pytest.fixture(scope="session")
-def smol() -> Path:
-    """The pulled preset smol; pulled now if it is not there."""
-    return pull("smol", PRESETS["smol"])

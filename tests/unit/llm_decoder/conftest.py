@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -26,9 +25,6 @@ from trichord.checkpoint.tokenizer import special_tokens
 from trichord.model_config import ModelConfig
 from trichord.v1 import decoder_pb2, decoder_pb2_grpc
 
-# A loaded machine is slow: time is never what a test is about.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
 
 FINGERPRINT = "0f" * 32
 

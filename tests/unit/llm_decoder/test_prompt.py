@@ -16,7 +16,6 @@ from llm_decoder.settings import DecoderSettings
 from llm_decoder.vocabulary import Vocabulary
 from trichord.checkpoint.presets import PRESETS
 from trichord.errors import CheckpointError, ContextLengthError
-from trichord.home import checkpoints
 from trichord.model_config import ModelConfig
 from trichord.v1.decoder_pb2 import (
     ROLE_ASSISTANT,
@@ -91,23 +90,20 @@ def test_text_equals_transformers_on_the_tiny_checkpoint(template: PromptTemplat
 
 
 @pytest.fixture(scope="module")
-def smol() -> tuple[PreTrainedTokenizerFast, Intake]:
+def smol_prompts(smol: Path) -> tuple[PreTrainedTokenizerFast, Intake]:
     """The preset smol as its users have it."""
-    directory = checkpoints() / "smol"
-    if not directory.exists():
-        pytest.skip("the preset smol is not pulled")
-    config = ModelConfig.read(directory)
-    vocabulary = Vocabulary.read(directory, config.llm.vocab_size)
-    intake = Intake(config, DecoderSettings(checkpoint=directory, triton=""), vocabulary, [])
-    return reference(Tokenizer.from_file(str(directory / "tokenizer.json"))), intake
+    config = ModelConfig.read(smol)
+    vocabulary = Vocabulary.read(smol, config.llm.vocab_size)
+    intake = Intake(config, DecoderSettings(checkpoint=smol, triton=""), vocabulary, [])
+    return reference(Tokenizer.from_file(str(smol / "tokenizer.json"))), intake
 
 
 @pytest.mark.smol
 @given(conversation=conversations)
 def test_text_equals_transformers_on_the_real_vocabulary(
-    smol: tuple[PreTrainedTokenizerFast, Intake], conversation: tuple[str | None, list[tuple[str, str]], str]
+    smol_prompts: tuple[PreTrainedTokenizerFast, Intake], conversation: tuple[str | None, list[tuple[str, str]], str]
 ) -> None:
-    tokenizer, intake = smol
+    tokenizer, intake = smol_prompts
     messages = chat(*conversation)
     expected = rendered(tokenizer, "smol", messages)
     assert intake.template.tokens(messages).ids.tolist() == expected

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ async def test_a_hang_at_start_is_told_and_can_be_stopped(fake: ProcessFactory, 
 
 
 async def test_a_program_that_is_not_there_is_told(fake: ProcessFactory, logs: Path) -> None:
-    process = Process("x", "x", ("/no/such/program",), {}, 1, "health", tier=0, stop_timeout_s=1.0)
+    process = replace(fake("serve"), title="x", argv=("/no/such/program",))
     supervisor = Supervisor([process], logs, lambda: None)
     with pytest.raises(ClusterError, match=r"x did not start: its program cannot be run\."):
         await supervisor.start()

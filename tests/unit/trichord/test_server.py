@@ -366,7 +366,7 @@ async def test_reflection_can_be_off(version: str) -> None:
 
 
 async def test_a_drain_fails_health_first_and_serves_on_for_the_notice() -> None:
-    async with served(drain_notice_s=0.3) as echo:
+    async with served(drain_notice_s=3600) as echo:
         await echo.running.health.set_serving(True)
         statuses = watch(echo, SERVICE)
         assert (await statuses.read()).status == SERVING
@@ -376,7 +376,7 @@ async def test_a_drain_fails_health_first_and_serves_on_for_the_notice() -> None
         await echo.running.health.set_serving(True)
         assert (await check(echo)).status == NOT_SERVING
         statuses.cancel()
-        await asyncio.wait_for(drain, SOON_S)
+        drain.cancel()
 
 
 async def test_a_drain_lets_calls_finish_and_takes_no_new_ones() -> None:

@@ -363,6 +363,19 @@ async def test_a_stream_past_its_time_is_a_deadline(client: TritonClient, triton
     await asyncio.wait_for(triton.left.wait(), SOON_S)
 
 
+@pytest.mark.parametrize("timeout_s", [0, -1, 1e-9])
+async def test_no_time_at_all_is_a_deadline(client: TritonClient, triton: FakeTriton, timeout_s: float) -> None:
+    async def stuck(request: Any) -> Responses:
+        await asyncio.Event().wait()
+        yield end_of_stream()
+
+    triton.stream, triton.answer = stuck, lambda request: asyncio.sleep(3600)
+    with pytest.raises(DeadlineError):
+        await anext(client.stream("llama", PCM, {}, timeout_s=timeout_s))
+    with pytest.raises(DeadlineError):
+        await client.infer("llama", PCM, timeout_s=timeout_s)
+
+
 async def test_closing_the_client_ends_its_streams(client: TritonClient, triton: FakeTriton) -> None:
     triton.stream = silent
     stream = client.stream("llama", PCM, {}, timeout_s=60)

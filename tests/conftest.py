@@ -1,0 +1,94 @@
+"""Fixtures for every test: checkpoints, and clusters of real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Two cores are shared by the tests, three Tritons and the fronts: oversubscribed threads run at a tenth of the speed.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import hypothesis
+import pytest
+
+from trichord.checkpoint.presets import PRESETS
+from trichord.checkpoint.pull import pull
+
+# A loaded machine is slow: time is never what a test is about.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
+
+PORTS_OF_A_CLUSTER = 24
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """A cluster of real processes that some test talks to."""
+
+    name: str
+    port: int
+    checkpoint: Path
+
+    @property
+    def gateway(self) -> str:
+        """gRPC target of the gateway."""
+        return f"127.0.0.1:{self.port}"
+
+    def processes(self) -> dict[str, dict[str, object]]:
+        """What ``trichord status`` tells of each process."""
+        status = json.loads(trichord("status", "--name", self.name, "--json").stdout)
+        return {process["name"]: process for process in status["processes"]}
+
+    def target(self, process: str) -> str:
+        """gRPC target of one process."""
+        return f"127.0.0.1:{self.processes()[process]['port']}"
+
+
+def trichord(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a person would."""
+    command = [Path(sys.executable).parent / "trichord", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@contextlib.contextmanager
+def running_cluster(name: str, preset: str, dtype: str) -> Iterator[LocalCluster]:
+    """Starts a cluster, and stops it."""
+    checkpoint, port = pull(preset, PRESETS[preset]), free_ports()
+    try:
+        trichord("up", "--name", name, "--preset", preset, "--dtype", dtype, "--port", str(port))
+        yield LocalCluster(name, port, checkpoint)
+    finally:
+        trichord("down", "--name", name)
+
+
+def free_ports() -> int:
+    """The first of a cluster's ports, all free now."""
+    for first in range(20000 + os.getpid() % 1000 * 30, 60000, PORTS_OF_A_CLUSTER):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + PORTS_OF_A_CLUSTER):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="session")
+def tiny_cluster() -> Iterator[LocalCluster]:
+    """The whole cluster in float32 on random weights."""
+    with running_cluster("test-tiny", "tiny", "float32") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def smol() -> Path:
+    """The pulled preset smol; pulled now if it is not there."""
+    return pull("smol", PRESETS["smol"])
