@@ -10,24 +10,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
 from audio_encoder import encoder as audio
 from audio_encoder.settings import AudioSettings
 from audio_encoder.sound import decode
 from llm_decoder.conversation import ROLES, Image, Message, Sound
 from llm_decoder.prompt import PromptTemplate, PromptTokens
 from llm_decoder.vocabulary import Vocabulary
-from transformers import LlamaConfig, LlamaForCausalLM
-from vision_encoder import encoder as vision
-from vision_encoder.image import open_image, to_rgb
-from vision_encoder.settings import VisionSettings
-from vision_encoder.tiles import cut
-
 from trichord.checkpoint.weights import load_into
 from trichord.media import windows
 from trichord.media.slicing import plan_slices
 from trichord.model_config import Dtype, LlmConfig, ModelConfig
 from trichord.settings import ModelSettings
 from trichord.v1 import gateway_pb2
+from vision_encoder import encoder as vision
+from vision_encoder.image import open_image, to_rgb
+from vision_encoder.settings import VisionSettings
+from vision_encoder.tiles import cut
 
 
 def independent_llama(config: LlmConfig, checkpoint: Path, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:

@@ -1,4 +1,4 @@
-"""Splitting changes nothing: the cluster's greedy tokens are those of one in-process model, and so are the embeddings."""
+"""Splitting changes nothing: the cluster answers and embeds as one in-process model does, token for token."""
 
 import grpc
 import pytest

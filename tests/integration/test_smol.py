@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from llm_decoder.loading import EngineSettings, load_engine
 
+from llm_decoder.loading import EngineSettings, load_engine
 from tests.fakes import CollectingSink, request
 from tests.fused import FusedModel
 from trichord.client import user

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -145,6 +146,7 @@ async def test_every_hop_is_in_one_trace(lab: Lab) -> None:
     hops = [*lab.vision.calls.metadata, *lab.audio.calls.metadata, *lab.decoder.counts.metadata]
     hops += lab.decoder.calls.metadata
     assert len(hops) == 4
+    assert all(re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", hop["traceparent"]) for hop in hops)
     assert [hop["traceparent"].split("-")[1] for hop in hops] == [trace_id] * 4
     assert len({hop["traceparent"].split("-")[2] for hop in hops}) == 4
 
@@ -185,7 +187,7 @@ async def test_an_unknown_model_is_not_found(lab: Lab, parts: tuple[gateway_pb2.
         await lab.chat(chat_request(*parts, model="other"))
     assert isinstance(refusal.error, NotFoundError)
     assert refusal.error.field == "model"
-    assert lab.vision.calls.requests == []
+    assert lab.vision.calls.requests == lab.decoder.calls.requests == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from trichord.checkpoint.tokenizer import special_tokens
 from trichord.model_config import ModelConfig
 from trichord.v1 import decoder_pb2, decoder_pb2_grpc
 
-
 FINGERPRINT = "0f" * 32
 
 TRAINING_TEXT = """user\n\nhello world\n\nsystem\n hello user, hello world: the assistant answers\nassistant\n\n\n

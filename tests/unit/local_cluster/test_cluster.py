@@ -192,16 +192,45 @@ def test_a_senseless_option_is_named(trichord: Trichord, arguments: tuple[str, s
     assert arguments[0] in up.stderr
 
 
-def test_the_foreground_stops_at_an_interrupt(trichord: Trichord, cluster_home: Path) -> None:
-    argv = ["up", "--foreground", "--preset", "tiny", "--port", str(free_base_port())]
-    popen = subprocess.Popen(
-        [sys.executable, "-c", "from trichord_cli.main import app; app()", *argv],
-        env={**os.environ, "TRICHORD_HOME": str(cluster_home)},
-        stderr=subprocess.DEVNULL,
-    )
-    while status(trichord)["phase"] != "ready":
+@pytest.fixture
+def start(cluster_home: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts the command in that home and does not wait for it."""
+
+    def run(*arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from trichord_cli.main import app; app()", *arguments],
+            env={**os.environ, "TRICHORD_HOME": str(cluster_home)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+def wait_for(phase: str, process: str, trichord: Trichord, popen: subprocess.Popen[bytes]) -> None:
+    """Waits until one process of the cluster that ``popen`` starts is in a phase."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while phase not in [p["phase"] for p in status(trichord)["processes"] if p["name"] == process]:
         assert popen.poll() is None
-        time.sleep(0.5)
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
+def test_an_interrupted_up_leaves_nothing(trichord: Trichord, start: Callable[..., Any], cluster_home: Path) -> None:
+    popen = start("up", "--preset", "tiny", "--port", str(free_base_port()))
+    wait_for("starting", "llm-decoder-triton", trichord, popen)
     popen.send_signal(signal.SIGINT)
-    assert popen.wait(timeout=15) == 0
+    assert popen.wait(timeout=30) == 130
     assert status(trichord)["phase"] == "down"
+    assert not leftovers(cluster_home)
+
+
+def test_the_foreground_stops_at_an_interrupt(
+    trichord: Trichord, start: Callable[..., Any], cluster_home: Path
+) -> None:
+    popen = start("up", "--foreground", "--preset", "tiny", "--port", str(free_base_port()))
+    wait_for("ready", "gateway", trichord, popen)
+    popen.send_signal(signal.SIGINT)
+    assert popen.wait(timeout=30) == 0
+    assert status(trichord)["phase"] == "down"
+    assert not leftovers(cluster_home)

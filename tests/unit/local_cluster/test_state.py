@@ -56,7 +56,8 @@ def test_the_lock_is_held_by_one(directory: RunDirectory) -> None:
 
 def test_clear_leaves_nothing_of_an_earlier_run(directory: RunDirectory) -> None:
     directory.clear()
-    directory.log("gateway").write_text("old")
+    (directory.logs / "gateway.log").write_text("old")
+    assert list(directory.log_files()) == ["gateway"]
     (directory.repositories / "old").mkdir()
     directory.supervisor_log.write_text("new")
     directory.clear()
