@@ -47,7 +47,10 @@ class ServiceSettings(Settings):
         MAX_MESSAGE_BYTES, gt=0, lt=1 << 31, description="Largest gRPC message in bytes, both ways."
     )
     max_concurrent_rpcs: int = Field(
-        256, gt=0, le=100_000, description="Calls in progress at once; more are refused with RESOURCE_EXHAUSTED."
+        256,
+        gt=0,
+        le=100_000,
+        description="Calls in progress at once, health checks aside; more get RESOURCE_EXHAUSTED.",
     )
     reflection: bool = Field(True, description="Answer gRPC reflection. Turn off where the contract is a secret.")
     drain_notice_s: float = Field(

@@ -65,10 +65,6 @@ class RunDirectory:
         self._state = self.path / "state.json"
         self._lock = self.path / "lock"
 
-    def log(self, name: str) -> Path:
-        """The log of one process."""
-        return self.logs / f"{name}.log"
-
     def log_files(self) -> dict[str, Path]:
         """Every log that is there, by the name of its process; the supervisor's own is ``supervisor``."""
         files = [*sorted(self.logs.glob("*.log")), self.supervisor_log]

@@ -21,8 +21,8 @@ Readiness = Literal["health", "triton"]
 """How a process says that it is ready: gRPC health of the whole server, or Triton's ServerReady."""
 
 DEFAULT_PORT = 7400
-START_TIMEOUT_S = 300.0
-"""Longest that one process may take to be ready, in seconds: a 3-billion model is read from a cold disk in that."""
+# Billions of weights are read from a cold disk in the first, and hashed for their fingerprint in the second.
+_TRITON_START_S, _SERVICE_START_S = 300.0, 120.0
 DRAIN_TIMEOUT_S = 1.5
 """Seconds that our services give calls in progress when the cluster stops."""
 _SERVICE_STOP_S = 2.5
@@ -61,13 +61,14 @@ class Process:
     readiness: Readiness
     tier: int
     """Processes of a lower tier are ready before this one starts, and are stopped after it."""
+    start_timeout_s: float
+    """Seconds that it may take to be ready."""
     stop_timeout_s: float
     """Seconds between SIGTERM and SIGKILL."""
     metrics_port: int = 0
     """Of its metrics page, on loopback; 0 if it has none."""
     shm_prefix: str = ""
     """What the names of its /dev/shm regions begin with; empty if it has none."""
-    start_timeout_s: float = START_TIMEOUT_S
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def _triton(modality: Modality, port: int, dtype: Dtype, places: Places, cores: 
         port=grpc_port,
         readiness="triton",
         tier=0,
+        start_timeout_s=_TRITON_START_S,
         stop_timeout_s=_TRITON_STOP_S,
         metrics_port=metrics_port,
         shm_prefix=prefix,
@@ -178,6 +180,7 @@ def _service(name: str, package: str, prefix: str, port: int, settings: Mapping[
         port=port,
         readiness="health",
         tier=tier,
+        start_timeout_s=_SERVICE_START_S,
         stop_timeout_s=_SERVICE_STOP_S,
     )
 

@@ -81,8 +81,6 @@ class TritonClient:
             raise UnavailableError("The model server ended the stream early. Try again.", retry_after_s=1.0)
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
-        except asyncio.InvalidStateError as error:  # read after the call broke while writing
-            raise UnavailableError("The model server does not answer. Try again shortly.", retry_after_s=1.0) from error
         finally:
             call.cancel()
 
@@ -128,7 +126,7 @@ def _translated(error: grpc.aio.AioRpcError) -> TrichordError:
         return DeadlineError("The model did not answer in time. Allow a longer deadline or try again.")
     if "maximum queue size" in text:
         return OverloadedError("The model's queue is full. Try again shortly.", retry_after_s=1.0)
-    draining = code is grpc.StatusCode.NOT_FOUND and "no available versions" in text
+    draining = "no available versions" in text
     if draining or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return UnavailableError("The model server does not answer. Try again shortly.", retry_after_s=1.0)
     return InternalError("The model failed on this request.")

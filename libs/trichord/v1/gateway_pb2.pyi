@@ -37,16 +37,18 @@ class Message(_message.Message):
     def __init__(self, role: _Optional[_Union[_decoder_pb2.Role, str]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
 
 class ChatRequest(_message.Message):
-    __slots__ = ("request_id", "model", "messages", "sampling")
+    __slots__ = ("request_id", "model", "messages", "sampling", "priority")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     sampling: _decoder_pb2.SamplingParams
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[_decoder_pb2.SamplingParams, _Mapping]] = ...) -> None: ...
+    priority: _decoder_pb2.Priority
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[_decoder_pb2.SamplingParams, _Mapping]] = ..., priority: _Optional[_Union[_decoder_pb2.Priority, str]] = ...) -> None: ...
 
 class ChatResponse(_message.Message):
     __slots__ = ("started", "item_encoded", "token", "finished")
@@ -79,38 +81,46 @@ class ItemEncoded(_message.Message):
     def __init__(self, message_index: _Optional[int] = ..., part_index: _Optional[int] = ..., receipt: _Optional[_Union[ItemReceipt, _Mapping]] = ...) -> None: ...
 
 class ChatToken(_message.Message):
-    __slots__ = ("text", "token_ids")
+    __slots__ = ("text", "token_ids", "sample", "logprobs")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     text: str
     token_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+    sample: int
+    logprobs: _containers.RepeatedCompositeFieldContainer[_decoder_pb2.TokenLogprobs]
+    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ..., sample: _Optional[int] = ..., logprobs: _Optional[_Iterable[_Union[_decoder_pb2.TokenLogprobs, _Mapping]]] = ...) -> None: ...
 
 class ChatFinished(_message.Message):
-    __slots__ = ("reason", "usage", "receipt")
+    __slots__ = ("reason", "usage", "receipt", "samples")
     REASON_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
     reason: _decoder_pb2.FinishReason
     usage: Usage
     receipt: StageReceipt
-    def __init__(self, reason: _Optional[_Union[_decoder_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., receipt: _Optional[_Union[StageReceipt, _Mapping]] = ...) -> None: ...
+    samples: _containers.RepeatedCompositeFieldContainer[_decoder_pb2.SampleFinished]
+    def __init__(self, reason: _Optional[_Union[_decoder_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., receipt: _Optional[_Union[StageReceipt, _Mapping]] = ..., samples: _Optional[_Iterable[_Union[_decoder_pb2.SampleFinished, _Mapping]]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("prompt_tokens", "completion_tokens", "images", "image_tiles", "audio_seconds", "cache_hits")
+    __slots__ = ("prompt_tokens", "completion_tokens", "images", "image_tiles", "audio_seconds", "cache_hits", "cached_tokens")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_TILES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CACHE_HITS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: _decoder_pb2.PromptTokens
     completion_tokens: int
     images: int
     image_tiles: int
     audio_seconds: float
     cache_hits: int
-    def __init__(self, prompt_tokens: _Optional[_Union[_decoder_pb2.PromptTokens, _Mapping]] = ..., completion_tokens: _Optional[int] = ..., images: _Optional[int] = ..., image_tiles: _Optional[int] = ..., audio_seconds: _Optional[float] = ..., cache_hits: _Optional[int] = ...) -> None: ...
+    cached_tokens: int
+    def __init__(self, prompt_tokens: _Optional[_Union[_decoder_pb2.PromptTokens, _Mapping]] = ..., completion_tokens: _Optional[int] = ..., images: _Optional[int] = ..., image_tiles: _Optional[int] = ..., audio_seconds: _Optional[float] = ..., cache_hits: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class ItemReceipt(_message.Message):
     __slots__ = ("modality", "message_index", "part_index", "fetch_ms", "queue_ms", "decode_ms", "encode_ms", "transfer_ms", "tokens", "units")
