@@ -110,7 +110,7 @@ class Chat:
                 async for event in answer:
                     if event.HasField("chunk"):
                         self._receipt.first_token()
-                        yield Event(token=gateway_pb2.ChatToken(text=event.chunk.text, token_ids=event.chunk.token_ids))
+                        yield Event(token=_token_event(event.chunk))
                     elif event.HasField("finished"):
                         yield Event(finished=self._receipt.finished(event.finished, self._encoded, self._brought()))
                         return
@@ -126,11 +126,18 @@ class Chat:
             model=self._request.model,
             messages=conversation.merge(self._request, embeddings),
             sampling=self._request.sampling if self._request.HasField("sampling") else None,
+            priority=self._request.priority,
         )
 
     def _brought(self) -> list[tensor_pb2.Embedding]:
         parts = (part for message in self._request.messages for part in message.parts)
         return [part.embedding for part in parts if part.WhichOneof("part") == "embedding"]
+
+
+def _token_event(chunk: decoder_pb2.TokenChunk) -> gateway_pb2.ChatToken:
+    return gateway_pb2.ChatToken(
+        text=chunk.text, token_ids=chunk.token_ids, sample=chunk.sample, logprobs=chunk.logprobs
+    )
 
 
 def _item_event(encoded: Encoded) -> gateway_pb2.ItemEncoded:

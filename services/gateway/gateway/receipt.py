@@ -43,8 +43,11 @@ class Receipt:
             image_tiles=sum(_units(e) for e in every if e.modality == tensor_pb2.MODALITY_IMAGE),
             audio_seconds=sum(embedding.windows.seconds for embedding in every),
             cache_hits=len(embeddings),
+            cached_tokens=finished.cached_tokens,
         )
-        return gateway_pb2.ChatFinished(reason=finished.reason, usage=usage, receipt=self.stages)
+        return gateway_pb2.ChatFinished(
+            reason=finished.reason, usage=usage, receipt=self.stages, samples=finished.samples
+        )
 
 
 def item_receipt(encoded: Encoded) -> gateway_pb2.ItemReceipt:

@@ -6,14 +6,16 @@ Knows token ids only; knows nothing of text.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from llm_decoder.intake import Work
 from llm_decoder.media_rows import MediaRows
 from llm_decoder.prompt import PromptTokens
-from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
+from llm_decoder.sampling_limits import SAMPLING_PARAMETERS
 from trichord.tensors import Array
 from trichord.triton.client import Parameter, TritonClient
 
@@ -40,6 +42,10 @@ class EngineOutput(NamedTuple):
     """decoder.proto's FinishReason in the last output of a sequence, else None."""
     timings: EngineTimings | None
     """With the first token, and in the last output."""
+    sample: int = 0
+    """Which of the answers drawn from one prompt."""
+    logprobs: tuple[dict[int, float], ...] = ()
+    """For each token, if asked for: the log-probabilities of the token (first) and of the likeliest."""
 
 
 class EngineClient:
@@ -53,31 +59,35 @@ class EngineClient:
         """Whether the model is loaded."""
         return await self._triton.model_ready(MODEL)
 
-    async def generate(
-        self, prompt: PromptTokens, media: MediaRows | None, sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[EngineOutput, None]:
-        """Generates until an output has ``finish``. Closing the iterator frees the sequence.
+    async def generate(self, work: Work, *, timeout_s: float) -> AsyncGenerator[EngineOutput, None]:
+        """Generates until every sample has had an output with ``finish``. Closing the iterator frees the sequences.
 
-        ``media`` has as many rows as the prompt's spans are long. Raises OverloadedError, UnavailableError,
-        DeadlineError or InternalError.
+        Raises OverloadedError, UnavailableError, DeadlineError or InternalError.
         """
-        inputs, parameters = _inputs(prompt, media), self._parameters(prompt, media, sampling)
-        stream = self._triton.stream(MODEL, inputs, parameters, timeout_s=timeout_s)
+        stream = self._triton.stream(MODEL, _inputs(work), self._parameters(work, timeout_s), timeout_s=timeout_s)
         async with contextlib.aclosing(stream) as responses:
             async for response in responses:
                 yield _output(response)
 
-    def _parameters(self, prompt: PromptTokens, media: MediaRows | None, sampling: Sampling) -> dict[str, Parameter]:
-        chosen = {name: getattr(sampling, name) for name in SAMPLING_PARAMETERS}
-        identities = ",".join(_identities(prompt, media)) if media else ""
-        return {**chosen, "stop_token_ids": self._stop_token_ids, "media": identities}
+    def _parameters(self, work: Work, timeout_s: float) -> dict[str, Parameter]:
+        sampling = work.sampling
+        return {
+            **{name: getattr(sampling, name) for name in SAMPLING_PARAMETERS},
+            "logit_bias": json.dumps(sampling.logit_bias),
+            "logprobs": -1 if sampling.logprobs is None else sampling.logprobs,
+            "stop_token_ids": self._stop_token_ids,
+            "media": ",".join(_identities(work.prompt, work.media)) if work.media else "",
+            "is_batch": work.is_batch,
+            "cache_scope": work.cache_scope,
+            "timeout_s": timeout_s,
+        }
 
 
-def _inputs(prompt: PromptTokens, media: MediaRows | None) -> dict[str, Array]:
-    if media is None:
-        return {"INPUT_IDS": prompt.ids}
-    spans = np.array([(span.start, span.length) for span in prompt.spans], dtype=np.int32)
-    return {"INPUT_IDS": prompt.ids, "EMBEDDINGS": media.rows, "SPANS": spans}
+def _inputs(work: Work) -> dict[str, Array]:
+    if work.media is None:
+        return {"INPUT_IDS": work.prompt.ids}
+    spans = np.array([(span.start, span.length) for span in work.prompt.spans], dtype=np.int32)
+    return {"INPUT_IDS": work.prompt.ids, "EMBEDDINGS": work.media.rows, "SPANS": spans}
 
 
 def _identities(prompt: PromptTokens, media: MediaRows) -> Iterator[str]:
@@ -94,4 +104,12 @@ def _output(response: dict[str, Array]) -> EngineOutput:
         token_ids=response["TOKEN_IDS"].tolist(),
         finish=None if finish is None else int(finish[0]),
         timings=None if timings is None else EngineTimings(*timings.tolist()),
+        sample=int(response["SAMPLE"][0]) if "SAMPLE" in response else 0,
+        logprobs=tuple(_logprobs(response)),
     )
+
+
+def _logprobs(response: dict[str, Array]) -> Iterator[dict[int, float]]:
+    if "LOGPROB_IDS" in response:
+        for ids, values in zip(response["LOGPROB_IDS"].tolist(), response["LOGPROBS"].tolist(), strict=True):
+            yield {token_id: value for token_id, value in zip(ids, values, strict=True) if token_id >= 0}

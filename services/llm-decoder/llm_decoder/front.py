@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -61,31 +61,27 @@ class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
         prompt_tokens = _counts(work.prompt)
         started = decoder_pb2.GenerateStarted(request_id=request_id, prompt_tokens=prompt_tokens)
         yield decoder_pb2.GenerateResponse(started=started)
-        answer = Answer(self._vocabulary, self._intake.template.stop_ids, work.sampling.stop)
-        async with contextlib.aclosing(self._chunks(work, answer, stopwatch, timeout_s)) as chunks:
+        answers = [
+            Answer(self._vocabulary, self._intake.template.stop_ids, work.sampling, sample)
+            for sample in range(work.sampling.num_samples)
+        ]
+        async with contextlib.aclosing(self._chunks(work, answers, stopwatch, timeout_s)) as chunks:
             async for chunk in chunks:
                 yield decoder_pb2.GenerateResponse(chunk=chunk)
-        finished = decoder_pb2.GenerateFinished(
-            reason=answer.reason,  # type: ignore[arg-type]
-            prompt_tokens=prompt_tokens,
-            completion_tokens=answer.num_tokens,
-            timings=stopwatch.timings,
-        )
-        yield decoder_pb2.GenerateResponse(finished=finished)
+        yield decoder_pb2.GenerateResponse(finished=_finished(answers, prompt_tokens, stopwatch))
 
     async def _chunks(
-        self, work: Work, answer: Answer, stopwatch: Stopwatch, timeout_s: float
+        self, work: Work, answers: Sequence[Answer], stopwatch: Stopwatch, timeout_s: float
     ) -> AsyncGenerator[decoder_pb2.TokenChunk, None]:
-        """The chunks of an answer, until it has a reason to end; leaving early frees the sequence."""
-        timeout_s -= stopwatch.elapsed_s
-        stream = self._engine.generate(work.prompt, work.media, work.sampling, timeout_s=timeout_s)
+        """The chunks of the answers, until each has a reason to end; leaving early frees the sequences."""
+        stream = self._engine.generate(work, timeout_s=timeout_s - stopwatch.elapsed_s)
         async with contextlib.aclosing(stream) as outputs:
             async for output in outputs:
                 stopwatch.took(output)
-                chunk = answer.take(output.token_ids, output.finish)
+                chunk = answers[output.sample].take(output)
                 if chunk.text or chunk.token_ids:
                     yield chunk
-                if answer.reason is not None:
+                if all(answer.reason is not None for answer in answers):
                     return
         raise InternalError("The engine ended an answer without saying why.")
 
@@ -117,6 +113,23 @@ async def _prepared(prepare: Callable[[Request], Result], request: Request) -> R
     if request.ByteSize() <= INLINE_BYTES:
         return prepare(request)
     return await asyncio.to_thread(prepare, request)
+
+
+def _finished(
+    answers: Sequence[Answer], prompt_tokens: decoder_pb2.PromptTokens, stopwatch: Stopwatch
+) -> decoder_pb2.GenerateFinished:
+    samples = [
+        decoder_pb2.SampleFinished(reason=answer.reason, completion_tokens=answer.num_tokens)  # type: ignore[arg-type]
+        for answer in answers
+    ]
+    return decoder_pb2.GenerateFinished(
+        reason=samples[0].reason,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=sum(sample.completion_tokens for sample in samples),
+        timings=stopwatch.timings,
+        samples=samples,
+        cached_tokens=stopwatch.num_cached_tokens,
+    )
 
 
 def _request_id(request: decoder_pb2.GenerateRequest) -> str:

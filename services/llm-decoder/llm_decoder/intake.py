@@ -14,9 +14,11 @@ from llm_decoder.prompt import PromptTemplate, PromptTokens
 from llm_decoder.sampling_limits import Sampling
 from llm_decoder.settings import DecoderSettings
 from llm_decoder.vocabulary import Vocabulary
-from trichord.errors import NotFoundError
+from trichord.errors import NotFoundError, RequestError
 from trichord.model_config import ModelConfig
 from trichord.v1 import decoder_pb2
+
+MAX_SCOPE_CHARS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,10 @@ class Work:
     media: MediaRows | None
     """None if there are none."""
     sampling: Sampling
+    is_batch: bool = False
+    """Whether it gives way to live requests."""
+    cache_scope: str = ""
+    """Whose prefixes it may share."""
 
 
 class Intake:
@@ -57,7 +63,7 @@ class Intake:
         self._check_model(request.model)
         prompt = self.template.tokens(conversation.parse(request.messages, self.limits))
         if request.HasField("sampling"):
-            sampling_limits.check(request.sampling, prompt.context_left(self.limits.context_tokens))
+            self._sampling(request.sampling, prompt)
         return prompt
 
     def admit(self, request: decoder_pb2.GenerateRequest) -> Work:
@@ -66,8 +72,15 @@ class Intake:
         messages = conversation.parse(request.messages, self.limits)
         media = self.media.rows(request.messages, conversation.media(messages))
         prompt = self.template.tokens(messages)
-        sampling = sampling_limits.check(request.sampling, prompt.context_left(self.limits.context_tokens))
-        return Work(prompt, media, sampling)
+        sampling = self._sampling(request.sampling, prompt)
+        is_batch = request.priority == decoder_pb2.PRIORITY_BATCH
+        if len(request.cache_scope) > MAX_SCOPE_CHARS:
+            raise RequestError(f"A cache scope has at most {MAX_SCOPE_CHARS} characters.", field="cache_scope")
+        return Work(prompt, media, sampling, is_batch, request.cache_scope)
+
+    def _sampling(self, params: decoder_pb2.SamplingParams, prompt: PromptTokens) -> Sampling:
+        context_left = prompt.context_left(self.limits.context_tokens)
+        return sampling_limits.check(params, context_left, self.config.llm.vocab_size)
 
     def _check_model(self, name: str) -> None:
         if name not in ("", self.config.model):

@@ -9,6 +9,7 @@ import contextlib
 
 from llm_decoder.conversation import Message
 from llm_decoder.engine_client import EngineClient
+from llm_decoder.intake import Work
 from llm_decoder.prompt import PromptTemplate
 from llm_decoder.sampling_limits import check
 from trichord.v1 import decoder_pb2
@@ -34,8 +35,8 @@ class Readiness:
         return self._has_generated
 
     async def _generate(self) -> None:
-        sampling = check(decoder_pb2.SamplingParams(), context_left=1)
-        stream = self._engine.generate(self._prompt, None, sampling, timeout_s=FIRST_TOKEN_TIMEOUT_S)
+        sampling = check(decoder_pb2.SamplingParams(), context_left=1, vocab_size=1)
+        stream = self._engine.generate(Work(self._prompt, None, sampling), timeout_s=FIRST_TOKEN_TIMEOUT_S)
         async with contextlib.aclosing(stream) as outputs:
             async for output in outputs:
                 self._has_generated |= bool(output.token_ids)

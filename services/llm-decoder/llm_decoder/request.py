@@ -102,21 +102,21 @@ class Request:
     allowed_tokens: Callable[[Sequence[int]], torch.Tensor] | None = None
     """Constrained decoding: output so far to a bool mask [V] of the tokens that may come next."""
 
-    output_ids: list[int] = field(default_factory=list)
-    output_counts: Counter[int] = field(default_factory=Counter)
-    num_computed_tokens: int = 0
+    output_ids: list[int] = field(default_factory=list, init=False)
+    output_counts: Counter[int] = field(default_factory=Counter, init=False)
+    num_computed_tokens: int = field(default=0, init=False)
     """Tokens of prompt and output whose keys and values are in the cache."""
-    block_table: list[int] = field(default_factory=list)
+    block_table: list[int] = field(default_factory=list, init=False)
     """The blocks that hold them, in order, and those taken for the tokens to come."""
-    block_keys: list[BlockKey] = field(default_factory=list)
+    block_keys: list[BlockKey] = field(default_factory=list, init=False)
     """Keys of the full blocks so far."""
-    num_cached_tokens: int = 0
+    num_cached_tokens: int = field(default=0, init=False)
     """Tokens of the prompt that were found in the cache when the sequence first started."""
-    num_preemptions: int = 0
-    scheduled_s: float | None = None
-    first_token_s: float = 0.0
-    last_token_s: float = 0.0
-    is_over: bool = False
+    num_preemptions: int = field(default=0, init=False)
+    scheduled_s: float | None = field(default=None, init=False)
+    first_token_s: float = field(default=0.0, init=False)
+    last_token_s: float = field(default=0.0, init=False)
+    is_over: bool = field(default=False, init=False)
 
     def check(self, config: LlmConfig) -> None:
         """Raises ValueError if the engine could not compute this: the front checked it, but memory is at stake."""

@@ -17,6 +17,7 @@ DEFAULT_MAX_TOKENS = 1024
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
+MAX_BIASES, MAX_BIAS = 1024, 100.0
 
 GREEDY_BELOW = 1e-3
 """Temperatures below this are greedy: they choose the same tokens, and would overflow float32 logits."""
@@ -32,6 +33,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "frequency_penalty": (lambda value: -2 <= value <= 2, "from -2 to 2"),
     "seed": (lambda value: value < 1 << 63, "below 2^63"),
     "min_tokens": (lambda value: value >= 0, "at least 0"),
+    "logprobs": (lambda value: 0 <= value <= 20, "from 0 to 20"),
+    "n": (lambda value: 1 <= value <= 8, "from 1 to 8"),
 }
 """What each number must be. Comparisons with NaN are false, so NaN is outside every range."""
 
@@ -73,11 +76,12 @@ SAMPLING_PARAMETERS = (
     "seed",
     "min_tokens",
     "ignore_eos",
+    "num_samples",
 )
 """What the front tells the engine of ``Sampling``, by the names of its fields."""
 
 
-def check(params: decoder_pb2.SamplingParams, context_left: int) -> Sampling:
+def check(params: decoder_pb2.SamplingParams, context_left: int, vocab_size: int) -> Sampling:
     """The parameters of an answer for which the context leaves ``context_left`` >= 1 tokens.
 
     Raises RequestError naming ``sampling.<field>``.
@@ -101,8 +105,21 @@ def check(params: decoder_pb2.SamplingParams, context_left: int) -> Sampling:
         seed=params.seed if params.HasField("seed") else secrets.randbits(63),
         min_tokens=params.min_tokens,
         ignore_eos=params.ignore_eos,
+        logit_bias=_logit_bias(params, vocab_size),
+        logprobs=params.logprobs if params.HasField("logprobs") else None,
+        num_samples=params.n if params.HasField("n") else 1,
         stop=_stops(params),
     )
+
+
+def _logit_bias(params: decoder_pb2.SamplingParams, vocab_size: int) -> dict[int, float]:
+    if len(params.logit_bias) > MAX_BIASES:
+        raise RequestError(f"There are at most {MAX_BIASES} biases.", field="sampling.logit_bias")
+    for token_id, bias in params.logit_bias.items():
+        if not (0 <= token_id < vocab_size and -MAX_BIAS <= bias <= MAX_BIAS):
+            message = f"A bias is from -{MAX_BIAS:.0f} to {MAX_BIAS:.0f}, for a token id below {vocab_size}."
+            raise RequestError(message, field=f"sampling.logit_bias[{token_id}]")
+    return dict(params.logit_bias)
 
 
 def _stops(params: decoder_pb2.SamplingParams) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ What the front can see it measures itself, so that an answer cut short by a stop
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from llm_decoder.engine_client import EngineOutput
@@ -12,28 +13,44 @@ from trichord.v1 import decoder_pb2
 
 
 class Stopwatch:
-    """Runs from the arrival of one request."""
+    """Runs from the arrival of one request; of several answers it follows the first."""
 
     def __init__(self) -> None:
         self._arrived_s = time.perf_counter()
-        self.timings = decoder_pb2.GenerateTimings()
-        """So far."""
+        self._timings = decoder_pb2.GenerateTimings()
+        self._token_times_ms: list[float] = []
+        self.num_cached_tokens = 0
+        """Tokens of the prompt that the engine found in its cache."""
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the request arrived."""
         return time.perf_counter() - self._arrived_s
 
+    @property
+    def timings(self) -> decoder_pb2.GenerateTimings:
+        """So far."""
+        times_ms = self._token_times_ms
+        if times_ms:
+            self._timings.first_token_ms = times_ms[0]
+            self._timings.decode_ms = times_ms[-1] - times_ms[0]
+        gaps_ms = sorted(after - before for before, after in itertools.pairwise(times_ms))
+        if gaps_ms:
+            self._timings.inter_token_p50_ms = gaps_ms[len(gaps_ms) // 2]
+            self._timings.inter_token_p99_ms = gaps_ms[len(gaps_ms) * 99 // 100]
+        return self._timings
+
     def tokenized(self) -> None:
         """The prompt is there."""
-        self.timings.tokenize_ms = self.elapsed_s * 1e3
+        self._timings.tokenize_ms = self.elapsed_s * 1e3
 
     def took(self, output: EngineOutput) -> None:
         """An output of the engine is there."""
-        if output.token_ids:
-            now_ms = self.elapsed_s * 1e3
-            self.timings.first_token_ms = self.timings.first_token_ms or now_ms
-            self.timings.decode_ms = now_ms - self.timings.first_token_ms
+        if output.sample:
+            return
+        self._token_times_ms += [self.elapsed_s * 1e3] * len(output.token_ids)
         if output.timings:
-            self.timings.queue_ms = output.timings.queue_ms
-            self.timings.prefill_ms = output.timings.prefill_ms
+            self._timings.queue_ms = output.timings.queue_ms
+            self._timings.prefill_ms = output.timings.prefill_ms
+            self._timings.preemptions = int(output.timings.num_preemptions)
+            self.num_cached_tokens = int(output.timings.num_cached_tokens)

@@ -8,29 +8,50 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from llm_decoder.request import Finish, Request, Sink, Span, Timings
+from llm_decoder.request import Finish, Priority, Request, Span, Timings
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
 
 
-def parse(request: Any, sink: Sink) -> Request:
-    """The engine's request of a Triton request. Raises KeyError or ValueError if the front sent something wrong."""
+def parse(request: Any, sink: TritonSink) -> list[Request]:
+    """The engine's requests of a Triton request, one for each sample.
+
+    Raises KeyError or ValueError if the front sent something wrong.
+    """
     parameters = json.loads(request.parameters())
-    stop_token_ids = frozenset(int(token) for token in parameters.pop("stop_token_ids").split(","))
     tensors = {tensor.name(): torch.utils.dlpack.from_dlpack(tensor.to_dlpack()) for tensor in request.inputs()}
-    return Request(
+    sampling = _sampling(parameters)
+    arrival_s = time.monotonic()
+    first = Request(
         prompt_ids=tensors["INPUT_IDS"].tolist(),
-        sampling=Sampling(**{name: parameters[name] for name in SAMPLING_PARAMETERS}),
-        stop_token_ids=stop_token_ids,
-        sink=sink,
-        arrival_s=time.monotonic(),
+        sampling=sampling,
+        stop_token_ids=frozenset(int(token) for token in parameters["stop_token_ids"].split(",")),
+        sink=sink.of_sample(0),
+        arrival_s=arrival_s,
+        deadline_s=arrival_s + parameters["timeout_s"],
+        priority=Priority.BATCH if parameters["is_batch"] else Priority.LIVE,
+        scope=parameters["cache_scope"],
         # The backend's shared memory is reused once the request is answered; rows may be read in a later step.
         media_rows=tensors["EMBEDDINGS"].clone() if "EMBEDDINGS" in tensors else None,
         spans=_spans(tensors["SPANS"], parameters["media"]) if "SPANS" in tensors else (),
     )
+    return [first, *(_sibling(first, number, sink) for number in range(1, sampling.num_samples))]
+
+
+def _sibling(first: Request, number: int, sink: TritonSink) -> Request:
+    """Another sample of the same prompt, with the next seed, that starts when the first's prompt is in the cache."""
+    sampling = replace(first.sampling, seed=first.sampling.seed + number)
+    return replace(first, sampling=sampling, sink=sink.of_sample(number), leader=first)
+
+
+def _sampling(parameters: dict[str, Any]) -> Sampling:
+    chosen = {name: parameters[name] for name in SAMPLING_PARAMETERS}
+    bias = {int(token_id): value for token_id, value in json.loads(parameters["logit_bias"]).items()}
+    return Sampling(**chosen, logit_bias=bias, logprobs=None if parameters["logprobs"] < 0 else parameters["logprobs"])
 
 
 def _spans(spans: torch.Tensor, media: str) -> list[Span]:
@@ -40,10 +61,43 @@ def _spans(spans: torch.Tensor, media: str) -> list[Span]:
 
 
 class TritonSink:
-    """Sends tokens as responses of one decoupled request."""
+    """The responses of one decoupled request, whose samples share it: the last to end ends it."""
 
     def __init__(self, pb_utils: Any, response_sender: Any) -> None:
         self._pb_utils, self._sender = pb_utils, response_sender
+        self._num_open = 0
+
+    def of_sample(self, number: int) -> SampleSink:
+        """Where sample ``number``'s tokens go."""
+        self._num_open += 1
+        return SampleSink(self, number)
+
+    def is_cancelled(self) -> bool:
+        """Whether the front has left."""
+        return bool(self._sender.is_cancelled())
+
+    def send(self, tensors: Mapping[str, torch.Tensor], *, is_last: bool) -> None:
+        """Sends one response; ``is_last`` if it is its sample's last."""
+        from_dlpack = self._pb_utils.Tensor.from_dlpack
+        outputs = [from_dlpack(name, tensor) for name, tensor in tensors.items()]
+        self._send(self._pb_utils.InferenceResponse(outputs), is_last)
+
+    def fail(self, message: str) -> None:
+        """Ends a sample with an error."""
+        error = self._pb_utils.TritonError(message)
+        self._send(self._pb_utils.InferenceResponse(output_tensors=[], error=error), is_last=True)
+
+    def _send(self, response: Any, is_last: bool) -> None:
+        self._num_open -= is_last
+        is_final = is_last and self._num_open <= 0
+        self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if is_final else 0)
+
+
+class SampleSink:
+    """The responses of one sample."""
+
+    def __init__(self, sink: TritonSink, number: int) -> None:
+        self._sink, self._number = sink, number
         self._timings: Timings | None = None
 
     def start(self, timings: Timings) -> None:
@@ -52,41 +106,46 @@ class TritonSink:
 
     def emit(self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]]) -> None:
         """See ``request.Sink``."""
-        tensors = {"TOKEN_IDS": _int32(token_ids)}
-        if self._timings:
-            tensors["TIMINGS"] = _float32(self._timings)
-            self._timings = None
-        self._sender.send(self._response(**tensors))
+        timings, self._timings = self._timings, None
+        self._sink.send(self._tensors(token_ids, logprobs, timings), is_last=False)
 
     def finish(
         self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], reason: Finish, timings: Timings
     ) -> None:
         """See ``request.Sink``."""
-        response = self._response(TOKEN_IDS=_int32(token_ids), FINISH=_int32([reason]), TIMINGS=_float32(timings))
-        self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        tensors = self._tensors(token_ids, logprobs, timings)
+        self._sink.send({**tensors, "FINISH": _int32([reason])}, is_last=True)
 
     def fail(self, message: str) -> None:
         """See ``request.Sink``."""
-        error = self._pb_utils.TritonError(message)
-        response = self._pb_utils.InferenceResponse(output_tensors=[], error=error)
-        self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._sink.fail(message)
 
     def is_cancelled(self) -> bool:
         """See ``request.Sink``."""
-        return bool(self._sender.is_cancelled())
+        return self._sink.is_cancelled()
 
     def is_full(self) -> bool:
         """See ``request.Sink``."""
         return False
 
-    def _response(self, **tensors: torch.Tensor) -> Any:
-        from_dlpack = self._pb_utils.Tensor.from_dlpack
-        return self._pb_utils.InferenceResponse([from_dlpack(name, tensor) for name, tensor in tensors.items()])
+    def _tensors(
+        self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], timings: Timings | None
+    ) -> dict[str, torch.Tensor]:
+        tensors = {"TOKEN_IDS": _int32(token_ids), "SAMPLE": _int32([self._number])}
+        if timings:
+            tensors["TIMINGS"] = torch.tensor(timings, dtype=torch.float32)
+        if logprobs:
+            tensors |= _logprobs(logprobs)
+        return tensors
+
+
+def _logprobs(logprobs: Sequence[Mapping[int, float]]) -> dict[str, torch.Tensor]:
+    """Ids and values, [tokens, most]; the chosen token first, -1 where there are fewer."""
+    widest = max(map(len, logprobs))
+    ids = [[*row, *[-1] * (widest - len(row))] for row in logprobs]
+    values = [[*row.values(), *[0.0] * (widest - len(row))] for row in logprobs]
+    return {"LOGPROB_IDS": torch.tensor(ids, dtype=torch.int32), "LOGPROBS": torch.tensor(values, dtype=torch.float32)}
 
 
 def _int32(values: Sequence[int]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int32)
-
-
-def _float32(values: Sequence[float]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32)

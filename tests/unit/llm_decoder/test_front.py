@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ from trichord.v1.decoder_pb2 import (
     FINISH_REASON_END_OF_TURN,
     FINISH_REASON_LENGTH,
     FINISH_REASON_STOP_STRING,
+    PRIORITY_BATCH,
     ROLE_ASSISTANT,
     ROLE_SYSTEM,
     ROLE_USER,
@@ -142,9 +144,53 @@ async def test_the_engine_is_asked_for_what_was_wished(stub: Stub, triton: Any, 
         "ignore_eos": False,
         "stop_token_ids": ",".join(str(vocabulary.special_ids[t]) for t in ("<|turn_end|>", "<|eos|>", "<|turn_end>")),
         "media": "",
+        "num_samples": 1,
+        "logit_bias": "{}",
+        "logprobs": -1,
+        "is_batch": False,
+        "cache_scope": "",
+        "timeout_s": call.timeout_s,
     }
     assert all(isinstance(call.parameters[name], float) for name in ("top_p", "min_p", "presence_penalty"))
     assert 0 < call.timeout_s < 40
+
+
+async def test_the_engine_learns_of_bias_samples_scope_and_priority(stub: Stub, triton: Any) -> None:
+    triton.plays([1], finish=FINISH_REASON_LENGTH)
+    request = asking("hi", logit_bias={7: -2.5}, logprobs=4)
+    request.priority, request.cache_scope = PRIORITY_BATCH, "tenant-a"
+    await events(stub, request)
+    parameters = triton.calls[0].parameters
+    assert json.loads(parameters["logit_bias"]) == {"7": -2.5}
+    assert (parameters["logprobs"], parameters["is_batch"], parameters["cache_scope"]) == (4, True, "tenant-a")
+
+
+async def test_samples_are_told_apart_and_all_ends_are_told(stub: Stub, triton: Any, vocabulary: Vocabulary) -> None:
+    a, b = vocabulary.encode("ab")
+    for token, sample, finish in ((a, 0, None), (b, 1, None), (b, 1, 3), (a, 0, 1)):
+        response = {"TOKEN_IDS": np.array([token], np.int32), "SAMPLE": np.array([sample], np.int32)}
+        triton.responses.append(response | ({"FINISH": np.array([finish], np.int32)} if finish else {}))
+    answer = await events(stub, asking("hi", n=2))
+    texts = ["".join(event.chunk.text for event in answer if event.chunk.sample == sample) for sample in (0, 1)]
+    finished = answer[-1].finished
+    assert texts == ["aa", "bb"]
+    assert [(sample.reason, sample.completion_tokens) for sample in finished.samples] == [(1, 2), (3, 2)]
+    assert finished.completion_tokens == 4
+
+
+async def test_logprobs_come_with_their_tokens(stub: Stub, triton: Any, vocabulary: Vocabulary) -> None:
+    a, b, c = vocabulary.encode("abc")
+    response = {
+        "TOKEN_IDS": np.array([a], np.int32),
+        "LOGPROB_IDS": np.array([[a, b, c, -1]], np.int32),
+        "LOGPROBS": np.array([[-3.0, -0.5, -1.0, 0.0]], np.float32),
+        "FINISH": np.array([3], np.int32),
+    }
+    triton.responses.append(response)
+    chunk = (await events(stub, asking("hi", logprobs=2)))[1].chunk
+    [told] = chunk.logprobs
+    assert (told.chosen.token_id, told.chosen.token, told.chosen.logprob) == (a, b"a", -3.0)
+    assert [(token.token, token.logprob) for token in told.likeliest] == [(b"b", -0.5), (b"c", -1.0)]
 
 
 async def test_a_call_without_a_deadline_gets_one(stub: Stub, triton: Any) -> None:

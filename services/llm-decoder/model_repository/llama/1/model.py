@@ -20,7 +20,8 @@ class TritonPythonModel:
         for request in requests:
             sink = TritonSink(pb_utils, request.get_response_sender())
             try:
-                self.engine.submit(parse(request, sink))
+                for sample in parse(request, sink):
+                    self.engine.submit(sample)
             except (KeyError, ValueError) as error:
                 sink.fail(f"The request is not one of this model's: {error!r}.")
 
