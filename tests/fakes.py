@@ -10,6 +10,7 @@ import torch
 from llm_decoder.llama import Llama
 from llm_decoder.request import Finish, Request, Timings
 from llm_decoder.sampling_limits import Sampling
+from trichord.errors import TrichordError
 from trichord.model_config import LlmConfig
 
 LLM = LlmConfig(
@@ -64,6 +65,7 @@ class CollectingSink:
         self.reason: Finish | None = None
         self.timings: Timings | None = None
         self.failure: str | None = None
+        self.error: TrichordError | None = None
         self.cancel_after = cancel_after
         self.done = threading.Event()
         self.full = False
@@ -84,8 +86,8 @@ class CollectingSink:
         self.reason, self.timings = reason, timings
         self.done.set()
 
-    def fail(self, message: str) -> None:
-        self.failure = message
+    def fail(self, error: TrichordError) -> None:
+        self.error, self.failure = error, error.message
         self.done.set()
 
     def is_cancelled(self) -> bool:

@@ -22,7 +22,7 @@ class Sentences(TyperGroup):
         try:
             return super().invoke(ctx)
         except TrichordError as error:
-            sentence = error.message
+            sentence = ": ".join(filter(None, (error.field, error.message)))
         except OSError as error:
             sentence = ": ".join(str(part) for part in (error.strerror, error.filename) if part) or type(error).__name__
         typer.echo(sentence, err=True)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import time
+import urllib.request
 
 import grpc
 import pytest
@@ -223,3 +224,37 @@ async def _recovers(cluster):
                 return
         await asyncio.sleep(0.5)
     raise AssertionError("the vision encoder did not come back")
+
+
+async def test_several_answers_with_log_probabilities(tiny_cluster):
+    events = await ask(tiny_cluster, "Go", max_tokens=6, temperature=1.5, seed=5, n=3, logprobs=2)
+
+    answers = {sample: [] for sample in range(3)}
+    for event in events:
+        if event.HasField("token"):
+            answers[event.token.sample] += event.token.token_ids
+            for token_id, told in zip(event.token.token_ids, event.token.logprobs, strict=True):
+                assert told.chosen.token_id == token_id
+                assert len(told.likeliest) == 2
+                assert told.chosen.logprob <= told.likeliest[0].logprob <= 0
+    assert all(answers.values())
+    assert len({tuple(answer) for answer in answers.values()}) == 3
+    finished = events[-1].finished
+    assert [sample.completion_tokens for sample in finished.samples] == [6, 6, 6]
+    [second] = [e.token.token_ids for e in await ask(tiny_cluster, "Go", max_tokens=1, temperature=1.5, seed=6)][1:2]
+    assert second == answers[1][:1], "sample 1 draws with the next seed"
+
+
+async def test_a_repeated_prompt_is_found_in_the_cache(tiny_cluster):
+    prompt = "The quick brown fox jumps over the lazy dog, " * 4
+    first, again = [(await ask(tiny_cluster, prompt))[-1].finished.usage for _ in range(2)]
+    assert again.cached_tokens >= 160 > first.cached_tokens
+    assert again.prompt_tokens == first.prompt_tokens
+
+
+async def test_the_engines_gauges_are_on_tritons_page(tiny_cluster):
+    port = tiny_cluster.processes()["llm-decoder-triton"]["port"] + 10
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        page = response.read().decode()
+    for name in ("num_running", "num_waiting", "kv_use", "batch_size", "step_tokens", "tokens_per_second"):
+        assert f"trichord_engine_{name}" in page

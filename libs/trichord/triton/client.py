@@ -15,7 +15,15 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from trichord.errors import DeadlineError, InternalError, OverloadedError, TrichordError, UnavailableError
+from trichord.errors import (
+    ContextLengthError,
+    DeadlineError,
+    InternalError,
+    OverloadedError,
+    RequestError,
+    TrichordError,
+    UnavailableError,
+)
 from trichord.server import open_channel
 from trichord.tensors import BFLOAT16, Array
 
@@ -28,6 +36,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
 }
 _DATATYPES = {dtype: name for name, dtype in _DTYPES.items()}
+
+OWN_REASONS: dict[str, type[TrichordError]] = {
+    cls.reason: cls for cls in (OverloadedError, UnavailableError, DeadlineError, RequestError, ContextLengthError)
+}
 
 # Streams answer errors in-band unless asked for real gRPC codes (Triton 24.08+).
 _METADATA = (("triton_grpc_error", "true"),)
@@ -120,8 +132,15 @@ def _outputs(response: Any) -> dict[str, Array]:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> TrichordError:
-    """Triton's codes are not passed on: its queue and its shutdown speak in several (conventions of Triton 24.10)."""
+    """Triton's codes are not passed on: its queue and its shutdown speak in several (conventions of Triton 24.10).
+
+    What our own models refuse begins with its reason.
+    """
     code, text = error.code(), error.details() or ""
+    reason, _, message = text.partition(": ")
+    if reason in OWN_REASONS:
+        own = OWN_REASONS[reason]
+        return own(message, retry_after_s=1.0 if own in (OverloadedError, UnavailableError) else None)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timeout expired" in text:
         return DeadlineError("The model did not answer in time. Allow a longer deadline or try again.")
     if "maximum queue size" in text:

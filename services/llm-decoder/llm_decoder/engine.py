@@ -16,7 +16,7 @@ from llm_decoder.model_runner import ModelRunner
 from llm_decoder.request import Request
 from llm_decoder.sampler import Sampled, Sampler
 from llm_decoder.scheduler import Scheduled, Scheduler
-from trichord.errors import OverloadedError
+from trichord.errors import DeadlineError, InternalError, TrichordError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Engine:
             elif self.scheduler.has_work:
                 time.sleep(REST_S)
         for request in list(self.scheduler.sequences()):
-            self._fail(request, "The model server is stopping. Try again.")
+            self._fail(request, UnavailableError("The model server is stopping. Try again."))
 
     def _take_arrivals(self) -> bool:
         """Takes what has arrived, waiting if there is nothing else to do; False when the engine is to close."""
@@ -71,16 +71,16 @@ class Engine:
         try:
             request.check(self.runner.config)
             self.scheduler.add(request)
-        except (OverloadedError, ValueError) as error:
+        except TrichordError as error:
             request.is_over = True
-            request.sink.fail(str(error))
+            request.sink.fail(error)
 
     def _drop_unwanted(self, now_s: float) -> None:
         for request in list(self.scheduler.sequences()):
             if request.sink.is_cancelled():
-                self._fail(request, "The request was cancelled.")
+                self._fail(request, UnavailableError("The request was cancelled."))
             elif now_s > request.deadline_s:
-                self._fail(request, "The request's deadline passed.")
+                self._fail(request, DeadlineError("The request's deadline passed. Allow a longer one."))
 
     def _step(self, step: list[Scheduled]) -> None:
         step.sort(key=lambda scheduled: scheduled.num_tokens > 1)
@@ -92,7 +92,7 @@ class Engine:
         except Exception:  # whatever it was, only the sequences of this step may suffer
             log.exception("a step failed")
             for scheduled in step:
-                self._fail(scheduled.request, "The model failed on this request.")
+                self._fail(scheduled.request, InternalError("The model failed on this request."))
             return
         now_s = time.monotonic()
         self.scheduler.computed(step)
@@ -110,6 +110,6 @@ class Engine:
                 self.scheduler.remove(request)
                 request.sink.finish([token_id], logprobs, reason, request.timings())
 
-    def _fail(self, request: Request, message: str) -> None:
+    def _fail(self, request: Request, error: TrichordError) -> None:
         self.scheduler.remove(request)
-        request.sink.fail(message)
+        request.sink.fail(error)

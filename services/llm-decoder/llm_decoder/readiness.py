@@ -14,8 +14,8 @@ from llm_decoder.prompt import PromptTemplate
 from llm_decoder.sampling_limits import check
 from trichord.v1 import decoder_pb2
 
-FIRST_TOKEN_TIMEOUT_S = 120.0
-"""The first step of a model is its slowest: memory is touched and kernels are chosen."""
+FIRST_TOKEN_TIMEOUT_S = 30.0
+"""The first step of a model is its slowest: memory is touched and kernels are chosen. Then it is tried again."""
 
 
 class Readiness:

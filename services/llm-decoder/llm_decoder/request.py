@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llm_decoder.block_manager import BlockKey, block_key, root_key
 from llm_decoder.sampling_limits import Sampling
+from trichord.errors import RequestError, TrichordError
 from trichord.model_config import LlmConfig
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Sink(Protocol):
     ) -> None:
         """The last tokens, and why there are no more."""
 
-    def fail(self, message: str) -> None:
+    def fail(self, error: TrichordError) -> None:
         """The sequence could not be computed."""
 
     def is_cancelled(self) -> bool:
@@ -119,20 +120,20 @@ class Request:
     is_over: bool = field(default=False, init=False)
 
     def check(self, config: LlmConfig) -> None:
-        """Raises ValueError if the engine could not compute this: the front checked it, but memory is at stake."""
+        """Raises RequestError if the engine could not compute this: the front checked it, but memory is at stake."""
         num_rows = 0 if self.media_rows is None else self.media_rows.shape[0]
         if not 0 < len(self.prompt_ids) <= config.max_position_embeddings - self.sampling.max_tokens:
-            raise ValueError("Prompt and answer do not fit the context.")
+            raise RequestError("Prompt and answer do not fit the context.")
         if not all(0 <= token_id < config.vocab_size for token_id in self.prompt_ids):
-            raise ValueError("A token id is outside the vocabulary.")
+            raise RequestError("A token id is outside the vocabulary.")
         if not all(0 <= token_id < config.vocab_size for token_id in self.sampling.logit_bias):
-            raise ValueError("A biased token is outside the vocabulary.")
+            raise RequestError("A biased token is outside the vocabulary.")
         if self.media_rows is not None and self.media_rows.shape[1] != config.hidden_size:
-            raise ValueError("Media rows are not of the model's width.")
+            raise RequestError("Media rows are not of the model's width.")
         if sum(span.num_tokens for span in self.spans) != num_rows:
-            raise ValueError("Spans and media rows do not agree.")
+            raise RequestError("Spans and media rows do not agree.")
         if any(span.start < 0 or span.start + span.num_tokens > len(self.prompt_ids) for span in self.spans):
-            raise ValueError("A span is outside the prompt.")
+            raise RequestError("A span is outside the prompt.")
 
     @property
     def num_tokens(self) -> int:

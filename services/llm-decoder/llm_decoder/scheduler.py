@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from llm_decoder.block_manager import BlockManager
 from llm_decoder.request import Request
-from trichord.errors import OverloadedError
+from trichord.errors import ContextLengthError, OverloadedError
 
 
 class Scheduled(NamedTuple):
@@ -63,13 +63,13 @@ class Scheduler:
         yield from (*self.running, *self.waiting)
 
     def add(self, request: Request) -> None:
-        """Takes a new sequence. Raises OverloadedError if too many wait already, ValueError if it can never fit."""
+        """Takes a new sequence. Raises OverloadedError if too many wait, ContextLengthError if it can never fit."""
         if len(self.waiting) >= self.limits.max_waiting:
             message = f"{self.limits.max_waiting} requests wait already. Try again later."
             raise OverloadedError(message, retry_after_s=1.0)
         longest = len(request.prompt_ids) + request.sampling.max_tokens
         if self.blocks.num_blocks_for(longest) > self.blocks.num_blocks:
-            raise ValueError("Prompt and answer do not fit the cache of this replica.")
+            raise ContextLengthError("Prompt and answer do not fit the cache of this replica. Ask for fewer tokens.")
         self.waiting.append(request)
 
     def remove(self, request: Request) -> None:

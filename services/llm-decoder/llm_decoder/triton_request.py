@@ -15,6 +15,7 @@ import torch
 
 from llm_decoder.request import Finish, Priority, Request, Span, Timings
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
+from trichord.errors import TrichordError
 
 
 def parse(request: Any, sink: TritonSink) -> list[Request]:
@@ -82,10 +83,10 @@ class TritonSink:
         outputs = [from_dlpack(name, tensor) for name, tensor in tensors.items()]
         self._send(self._pb_utils.InferenceResponse(outputs), is_last)
 
-    def fail(self, message: str) -> None:
-        """Ends a sample with an error."""
-        error = self._pb_utils.TritonError(message)
-        self._send(self._pb_utils.InferenceResponse(output_tensors=[], error=error), is_last=True)
+    def fail(self, error: TrichordError) -> None:
+        """Ends a sample with an error; the front reads its class back from the reason in front."""
+        told = self._pb_utils.TritonError(f"{error.reason}: {error.message}")
+        self._send(self._pb_utils.InferenceResponse(output_tensors=[], error=told), is_last=True)
 
     def _send(self, response: Any, is_last: bool) -> None:
         self._num_open -= is_last
@@ -116,9 +117,9 @@ class SampleSink:
         tensors = self._tensors(token_ids, logprobs, timings)
         self._sink.send({**tensors, "FINISH": _int32([reason])}, is_last=True)
 
-    def fail(self, message: str) -> None:
+    def fail(self, error: TrichordError) -> None:
         """See ``request.Sink``."""
-        self._sink.fail(message)
+        self._sink.fail(error)
 
     def is_cancelled(self) -> bool:
         """See ``request.Sink``."""

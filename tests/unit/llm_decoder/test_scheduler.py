@@ -8,7 +8,7 @@ from llm_decoder.block_manager import BlockManager
 from llm_decoder.request import Priority
 from llm_decoder.scheduler import Limits, Scheduler
 from tests.fakes import request
-from trichord.errors import OverloadedError
+from trichord.errors import ContextLengthError, OverloadedError
 
 BLOCK = 4
 
@@ -140,5 +140,5 @@ def test_a_full_queue_refuses_and_says_when_to_come_back():
 
 
 def test_what_can_never_fit_the_cache_is_refused():
-    with pytest.raises(ValueError, match="fit the cache"):
+    with pytest.raises(ContextLengthError, match="fit the cache"):
         scheduler_of(num_blocks=4).add(request([0] * 10, max_tokens=10))

@@ -1,4 +1,4 @@
-"""A service of one unary and one streaming method whose behaviour a test sets, served by the real server library."""
+"""A service of one unary and one streaming method whose behaviour a test sets, on the real server library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from trichord import server
 from trichord.settings import ServiceSettings
@@ -15,6 +16,11 @@ from trichord.v1 import gateway_pb2, gateway_pb2_grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "trichord.v1.OmniService"
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+SOON_S = 20
+"""Longer than anything here takes on a busy machine; reached only when something hangs."""
 
 
 async def echo(request: gateway_pb2.PutMediaRequest) -> gateway_pb2.PutMediaResponse:
@@ -61,3 +67,20 @@ async def served(**settings: Any) -> AsyncIterator[Served]:
     finally:
         await channel.close()
         await running.server.stop(0)
+
+
+def said(text: str) -> gateway_pb2.PutMediaRequest:
+    return gateway_pb2.PutMediaRequest(image_bytes=text.encode())
+
+
+async def call(echo: Served, text: str) -> str:
+    return (await echo.stub.PutMedia(said(text), timeout=SOON_S)).media_handle
+
+
+async def check(echo: Served, service: str = "") -> health_pb2.HealthCheckResponse:
+    return await health_pb2_grpc.HealthStub(echo.channel).Check(health_pb2.HealthCheckRequest(service=service))
+
+
+def watch(echo: Served, service: str = "") -> grpc.aio.UnaryStreamCall:  # type: ignore[type-arg]
+    request = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(echo.channel).Watch(request, timeout=SOON_S)

@@ -1,19 +1,27 @@
-"""The server every service runs, over real calls on loopback: errors, limits, health, reflection, drain."""
+"""The server every service runs, over real calls on loopback: errors, limits, reflection, channels."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Sequence
 
 import grpc
 import pytest
 import structlog
 from google.protobuf import descriptor_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from tests.unit.trichord.echo import SERVICE, Echo, Served, served
+from tests.unit.trichord.echo import (
+    NOT_SERVING,
+    SERVICE,
+    SOON_S,
+    Echo,
+    Served,
+    call,
+    check,
+    said,
+    served,
+)
 from trichord import server
 from trichord.errors import (
     DeadlineError,
@@ -22,27 +30,10 @@ from trichord.errors import (
     MediaError,
     OverloadedError,
     SettingsError,
-    UnavailableError,
 )
 from trichord.settings import ServiceSettings
 from trichord.status import from_rpc_error
 from trichord.v1 import gateway_pb2, gateway_pb2_grpc
-
-SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-
-SOON_S = 20
-
-
-@pytest.fixture
-async def echo() -> AsyncIterator[Served]:
-    async with served(max_concurrent_rpcs=2) as running:
-        yield running
-
-
-def said(text: str) -> gateway_pb2.PutMediaRequest:
-    return gateway_pb2.PutMediaRequest(image_bytes=text.encode())
-
 
 # Errors
 
@@ -196,10 +187,6 @@ async def test_calls_over_the_bound_are_refused_and_health_is_not(echo: Served) 
     assert len([response async for response in echo.stub.Chat(gateway_pb2.ChatRequest())]) == 1
 
 
-async def call(echo: Served, text: str) -> str:
-    return (await echo.stub.PutMedia(said(text), timeout=SOON_S)).media_handle
-
-
 async def test_a_call_that_fails_or_leaves_gives_its_place_back(echo: Served) -> None:
     """Five of each, where two may be in progress."""
     echo.echo.answer = raise_on
@@ -242,85 +229,6 @@ def with_remaining(seconds: float | None) -> grpc.aio.ServicerContext:  # type: 
     return Context()  # type: ignore[return-value]
 
 
-# Health
-
-
-async def check(echo: Served, service: str = "") -> health_pb2.HealthCheckResponse:
-    return await health_pb2_grpc.HealthStub(echo.channel).Check(health_pb2.HealthCheckRequest(service=service))
-
-
-def watch(echo: Served, service: str = "") -> grpc.aio.UnaryStreamCall:  # type: ignore[type-arg]
-    request = health_pb2.HealthCheckRequest(service=service)
-    return health_pb2_grpc.HealthStub(echo.channel).Watch(request, timeout=SOON_S)
-
-
-class Probe:
-    """Holds when told to."""
-
-    def __init__(self, answer: bool | Exception) -> None:
-        self.answer = answer
-
-    async def __call__(self) -> bool:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-@pytest.fixture
-def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PROBE_INTERVAL_S", 0.01)
-
-
-@pytest.mark.parametrize("service", ["", SERVICE])
-@pytest.mark.parametrize("no", [False, ConnectionError("Triton is not there.")])
-@pytest.mark.usefixtures("quick_probes")
-async def test_health_follows_the_probe(echo: Served, service: str, no: bool | Exception) -> None:
-    """Both ways, as Check tells and as Watch tells."""
-    assert (await check(echo, service)).status == NOT_SERVING
-    statuses = watch(echo, service)
-    assert (await statuses.read()).status == NOT_SERVING
-    probe = Probe(no)
-    watching = asyncio.create_task(echo.running.watch(probe))
-    for answer, status in ((True, SERVING), (no, NOT_SERVING), (True, SERVING)):
-        probe.answer = answer
-        assert (await statuses.read()).status == status
-        assert (await check(echo, service)).status == status
-    watching.cancel()
-    statuses.cancel()
-
-
-async def test_a_watcher_that_leaves_takes_nobody_along(echo: Served) -> None:
-    """The library's servicer forgets all of a service's watchers when one leaves."""
-    staying, leaving = watch(echo), watch(echo)
-    assert [(await each.read()).status for each in (staying, leaving)] == [NOT_SERVING] * 2
-    leaving.cancel()
-    await leaving.code()
-    await echo.running.health.set_serving(True)
-    assert (await staying.read()).status == SERVING
-    staying.cancel()
-
-
-async def test_a_watcher_hears_of_changes_only(echo: Served) -> None:
-    statuses = watch(echo)
-    assert (await statuses.read()).status == NOT_SERVING
-    for serving in (False, False, True, True):
-        await echo.running.health.set_serving(serving)
-    assert (await statuses.read()).status == SERVING
-    await echo.running.health.set_serving(False)
-    assert (await statuses.read()).status == NOT_SERVING
-    statuses.cancel()
-
-
-async def test_the_health_of_an_unknown_service(echo: Served) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await check(echo, "other.Service")
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    statuses = watch(echo, "other.Service")
-    assert (await statuses.read()).status == SERVICE_UNKNOWN
-    await echo.running.health.set_serving(True)
-    statuses.cancel()
-
-
 # Reflection
 
 
@@ -360,106 +268,6 @@ async def test_reflection_can_be_off(version: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await reflect(echo, version, reflection_pb2.ServerReflectionRequest(list_services="*"))
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-# Drain
-
-
-async def test_a_drain_fails_health_first_and_serves_on_for_the_notice() -> None:
-    async with served(drain_notice_s=3600) as echo:
-        await echo.running.health.set_serving(True)
-        statuses = watch(echo, SERVICE)
-        assert (await statuses.read()).status == SERVING
-        drain = asyncio.create_task(echo.running.drain())
-        assert (await statuses.read()).status == NOT_SERVING
-        assert await call(echo, "still here") == "still here"
-        await echo.running.health.set_serving(True)
-        assert (await check(echo)).status == NOT_SERVING
-        statuses.cancel()
-        drain.cancel()
-
-
-async def test_a_drain_lets_calls_finish_and_takes_no_new_ones() -> None:
-    async with served(drain_timeout_s=SOON_S) as echo:
-        inside, release = asyncio.Event(), asyncio.Event()
-
-        async def slow(request: gateway_pb2.ChatRequest) -> AsyncIterator[gateway_pb2.ChatResponse]:
-            yield gateway_pb2.ChatResponse()
-            inside.set()
-            await release.wait()
-            yield gateway_pb2.ChatResponse()
-
-        echo.echo.stream = slow
-        stream = echo.stub.Chat(gateway_pb2.ChatRequest(), timeout=SOON_S)
-        await stream.read()
-        await inside.wait()
-        drain = asyncio.create_task(echo.running.drain())
-        async with asyncio.timeout(SOON_S):
-            refusal = await first_refusal(echo)
-        assert isinstance(refusal, UnavailableError)
-        release.set()
-        assert await stream.read() == gateway_pb2.ChatResponse()
-        assert await stream.read() is grpc.aio.EOF
-        await asyncio.wait_for(drain, SOON_S)
-
-
-async def first_refusal(echo: Served) -> Exception:
-    """Calls over connections of their own until one is refused."""
-    while True:
-        async with server.open_channel(f"127.0.0.1:{echo.running.port}", 1 << 20) as channel:
-            try:
-                await gateway_pb2_grpc.OmniServiceStub(channel).PutMedia(said("x"), timeout=SOON_S)
-            except grpc.aio.AioRpcError as error:
-                return from_rpc_error(error, "echo")
-
-
-async def test_a_drain_cuts_what_does_not_finish() -> None:
-    async with served(drain_timeout_s=0.1) as echo:
-        left = asyncio.Event()
-
-        async def stuck(request: gateway_pb2.ChatRequest) -> AsyncIterator[gateway_pb2.ChatResponse]:
-            try:
-                yield gateway_pb2.ChatResponse()
-                await asyncio.Event().wait()
-            finally:
-                left.set()
-
-        echo.echo.stream = stuck
-        stream = echo.stub.Chat(gateway_pb2.ChatRequest(), timeout=SOON_S)
-        await stream.read()
-        await asyncio.wait_for(echo.running.drain(), SOON_S)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stream.read()
-        assert isinstance(from_rpc_error(caught.value, "echo"), UnavailableError)
-        await asyncio.wait_for(left.wait(), SOON_S)
-
-
-# Start
-
-
-async def test_an_address_that_is_taken_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(OSError, match=address):
-            await server.start(Echo().register, ServiceSettings(listen=address))
-
-
-@pytest.mark.parametrize("error", [SettingsError("X is not set."), OSError("Cannot listen.")])
-def test_an_error_at_start_is_one_sentence(error: Exception) -> None:
-    async def main() -> None:
-        raise error
-
-    with pytest.raises(SystemExit) as exit_:
-        server.run(main())
-    assert exit_.value.code == f"cannot start: {error}"
-
-
-def test_a_bug_at_start_is_not_hidden() -> None:
-    async def main() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        server.run(main())
 
 
 # Channels
