@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -26,6 +27,8 @@ from trichord.errors import (
     TrichordError,
     UnavailableError,
 )
+from trichord.settings import MAX_MESSAGE_BYTES
+from trichord.triton.client import TritonClient
 from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
 
 SERVICES = {
@@ -254,7 +257,51 @@ async def test_a_repeated_prompt_is_found_in_the_cache(tiny_cluster):
 
 async def test_the_engines_gauges_are_on_tritons_page(tiny_cluster):
     port = tiny_cluster.processes()["llm-decoder-triton"]["port"] + 10
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-        page = response.read().decode()
+    page = await asyncio.to_thread(_page, f"http://127.0.0.1:{port}/metrics")
     for name in ("num_running", "num_waiting", "kv_use", "batch_size", "step_tokens", "tokens_per_second"):
         assert f"trichord_engine_{name}" in page
+
+
+async def test_the_engine_lets_a_sequence_rest_while_its_reader_is_full(tiny_cluster):
+    """Over the wire between the decoder's front and its Triton: no gRPC window is small enough to show it outside."""
+    triton = TritonClient(tiny_cluster.target("llm-decoder-triton"), MAX_MESSAGE_BYTES)
+    parameters = {
+        **dict.fromkeys(("temperature", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed"), 0),
+        "top_p": 1.0,
+        "repetition_penalty": 1.0,
+        "min_tokens": 0,
+        "max_tokens": 1500,
+        "num_samples": 1,
+        "ignore_eos": True,
+        "logit_bias": "{}",
+        "logprobs": -1,
+        "stop_token_ids": "1",
+        "media": "",
+        "is_batch": False,
+        "cache_scope": "",
+        "timeout_s": 60.0,
+        "key": "mine",
+    }
+    inputs = {"INPUT_IDS": np.arange(5, dtype=np.int32)}
+
+    async def tell(is_full):
+        control = {"key": "mine", "is_full": is_full}
+        responses = triton.stream("llama", {"INPUT_IDS": inputs["INPUT_IDS"][:0]}, control, timeout_s=5)
+        assert [response async for response in responses] == []
+
+    async def read_until_silent(stream):
+        with contextlib.suppress(asyncio.TimeoutError):
+            while True:
+                await asyncio.wait_for(anext(stream), 3)
+
+    stream = triton.stream("llama", inputs, parameters, timeout_s=60)
+    async with contextlib.aclosing(stream):
+        assert (await anext(stream))["TOKEN_IDS"].size == 1
+        await tell(True)
+        await read_until_silent(stream)  # raises StopAsyncIteration if the answer ends instead
+    await triton.close()
+
+
+def _page(address):
+    with urllib.request.urlopen(address, timeout=10) as response:
+        return response.read().decode()

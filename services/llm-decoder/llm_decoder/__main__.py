@@ -11,21 +11,19 @@ from llm_decoder.readiness import Readiness
 from llm_decoder.settings import DecoderSettings
 from llm_decoder.vocabulary import Vocabulary
 from trichord import server
-from trichord.checkpoint.digest import fingerprint
 from trichord.logs import configure
-from trichord.model_config import ModelConfig
+from trichord.served_model import served_config, served_fingerprint
 from trichord.triton.client import TritonClient
 
 
 def load(settings: DecoderSettings) -> tuple[Intake, Vocabulary]:
-    """What of the checkpoint the front needs. Reads every weight of the encoders once, for their fingerprints.
+    """What of the checkpoint the front needs. Reads the encoders' weights once, for their fingerprints.
 
     Raises CheckpointError if the checkpoint is broken.
     """
-    config = ModelConfig.read(settings.checkpoint)
+    config = served_config(settings)
     vocabulary = Vocabulary.read(settings.checkpoint, config.llm.vocab_size)
-    dtype = settings.dtype or config.dtype
-    own = [fingerprint(settings.checkpoint, "vision", dtype), fingerprint(settings.checkpoint, "audio", dtype)]
+    own = [served_fingerprint(settings, config, "vision"), served_fingerprint(settings, config, "audio")]
     return Intake(config, settings, vocabulary, own), vocabulary
 
 

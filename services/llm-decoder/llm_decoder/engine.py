@@ -10,13 +10,16 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
 
 from llm_decoder.gauges import Gauges
-from llm_decoder.model_runner import ModelRunner
 from llm_decoder.request import Request
 from llm_decoder.sampler import Sampled, Sampler
 from llm_decoder.scheduler import Scheduled, Scheduler
 from trichord.errors import DeadlineError, InternalError, TrichordError, UnavailableError
+from trichord.model_config import LlmConfig
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +27,27 @@ REST_S = 0.002
 """How long the loop rests when every sequence waits for its reader."""
 
 
+class Runner(Protocol):
+    """What computes steps: ``model_runner.ModelRunner``, or ``simulated.SimulatedRunner`` in its place."""
+
+    config: LlmConfig
+
+    def step(self, step: Sequence[Scheduled]) -> Tensor:
+        """Logits of the sequences that yield a token; see ``ModelRunner.step``."""
+
+
+class Chooser(Protocol):
+    """What chooses tokens: ``sampler.Sampler``, or ``simulated.SimulatedSampler`` in its place."""
+
+    def sample(self, logits_BV: Tensor, requests: Sequence[Request]) -> list[Sampled]:
+        """The next token of each sequence; see ``Sampler.sample``."""
+
+
 class Engine:
     """Runs sequences on one model. ``submit`` may be called from any thread."""
 
-    def __init__(self, runner: ModelRunner, scheduler: Scheduler) -> None:
-        self.runner, self.scheduler, self.sampler, self.gauges = runner, scheduler, Sampler(), Gauges()
+    def __init__(self, runner: Runner, scheduler: Scheduler, sampler: Chooser | None = None) -> None:
+        self.runner, self.scheduler, self.sampler, self.gauges = runner, scheduler, sampler or Sampler(), Gauges()
         self._arrivals: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()

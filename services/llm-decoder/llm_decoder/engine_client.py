@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from llm_decoder.delivery import delivered
 from llm_decoder.intake import Work
 from llm_decoder.media_rows import MediaRows
 from llm_decoder.prompt import PromptTokens
@@ -20,6 +23,9 @@ from trichord.tensors import Array
 from trichord.triton.client import Parameter, TritonClient
 
 MODEL = "llama"
+
+REST_TIMEOUT_S = 5.0
+_NO_TOKENS: dict[str, Array] = {"INPUT_IDS": np.zeros(0, np.int32)}
 
 
 class EngineTimings(NamedTuple):
@@ -64,10 +70,23 @@ class EngineClient:
 
         Raises OverloadedError, UnavailableError, DeadlineError or InternalError.
         """
-        stream = self._triton.stream(MODEL, _inputs(work), self._parameters(work, timeout_s), timeout_s=timeout_s)
-        async with contextlib.aclosing(stream) as responses:
-            async for response in responses:
+        key = secrets.token_hex(16)
+        parameters = {**self._parameters(work, timeout_s), "key": key}
+        stream = self._triton.stream(MODEL, _inputs(work), parameters, timeout_s=timeout_s)
+        async with (
+            contextlib.aclosing(stream) as responses,
+            contextlib.aclosing(delivered(responses, partial(self._rest, key))) as read,
+        ):
+            async for response in read:
                 yield _output(response)
+
+    async def _rest(self, key: str, is_full: bool) -> None:
+        """Lets the sequences of a request rest while nobody reads them, or go on."""
+        parameters: dict[str, Parameter] = {"key": key, "is_full": is_full}
+        stream = self._triton.stream(MODEL, _NO_TOKENS, parameters, timeout_s=REST_TIMEOUT_S)
+        async with contextlib.aclosing(stream) as responses:
+            async for _ in responses:
+                pass
 
     def _parameters(self, work: Work, timeout_s: float) -> dict[str, Parameter]:
         sampling = work.sampling

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import structlog
 import torch
 from pydantic import Field
 
@@ -10,10 +13,15 @@ from llm_decoder.engine import Engine
 from llm_decoder.kv_cache import KvCache, TorchForward
 from llm_decoder.llama import Llama
 from llm_decoder.model_runner import ModelRunner
+from llm_decoder.native.step import NativeStep
 from llm_decoder.scheduler import Limits, Scheduler
+from llm_decoder.step_input import Forward
 from trichord.checkpoint.weights import load_into
-from trichord.model_config import ModelConfig
+from trichord.errors import SettingsError
+from trichord.model_config import LlmConfig, ModelConfig
 from trichord.settings import ModelSettings
+
+log = structlog.get_logger(__name__)
 
 
 class EngineSettings(ModelSettings):
@@ -30,21 +38,42 @@ class EngineSettings(ModelSettings):
         ge=2,
         description="Tokens of a step, prompts included: bounds how long a prompt holds the others up.",
     )
+    weights: Literal["own", "int8"] = Field(
+        "own", description="int8 halves the bytes that a step reads, at some loss; bfloat16 on the CPU only."
+    )
 
 
 def load_engine(settings: EngineSettings) -> Engine:
-    """Loads the decoder's share of the checkpoint and starts its engine. Raises CheckpointError."""
+    """Loads the decoder's share of the checkpoint and starts its engine. Raises CheckpointError or SettingsError."""
     config = ModelConfig.read(settings.checkpoint)
     dtype: torch.dtype = getattr(torch, settings.dtype or config.dtype)
     with torch.device("meta"):
         model = Llama(config.llm)
     load_into(model, settings.checkpoint, "llm.", dtype)
     model.eval().requires_grad_(False)
-    block_bytes = KvCache.bytes_per_token(config.llm, dtype) * settings.block_size
+    scheduler = new_scheduler(config.llm, dtype, settings)
+    cache = KvCache(config.llm, scheduler.blocks.num_blocks, settings.block_size, dtype, "cpu")
+    return Engine(ModelRunner(model, _forward(model, cache, settings), settings.block_size), scheduler)
+
+
+def new_scheduler(config: LlmConfig, dtype: torch.dtype, settings: EngineSettings) -> Scheduler:
+    """A scheduler over as many blocks as the memory for keys and values holds."""
+    block_bytes = KvCache.bytes_per_token(config, dtype) * settings.block_size
     num_blocks = max(1, settings.kv_cache_bytes // block_bytes)
-    cache = KvCache(config.llm, num_blocks, settings.block_size, dtype, "cpu")
     limits = Limits(
         max_running=settings.max_running, max_waiting=settings.max_waiting, step_tokens=settings.step_tokens
     )
-    scheduler = Scheduler(BlockManager(num_blocks, settings.block_size), limits)
-    return Engine(ModelRunner(model, TorchForward(model, cache), settings.block_size), scheduler)
+    return Scheduler(BlockManager(num_blocks, settings.block_size), limits)
+
+
+def _forward(model: Llama, cache: KvCache, settings: EngineSettings) -> Forward:
+    """The fastest way to compute a step here; the log says which, and why not another."""
+    reason = NativeStep.is_supported(model, settings.block_size)
+    if reason is None:
+        log.info("steps are computed natively", weights=settings.weights, threads=settings.threads)
+        weights: Literal["bf16", "int8"] = "int8" if settings.weights == "int8" else "bf16"
+        return NativeStep(model, cache.keys, cache.values, weights=weights, threads=settings.threads)
+    if settings.weights == "int8":
+        raise SettingsError(f"int8 weights need the native step: {reason}")
+    log.info("steps are computed by torch", reason=reason)
+    return TorchForward(model, cache)

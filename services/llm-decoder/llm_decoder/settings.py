@@ -5,26 +5,21 @@ Knows nothing of the model inside Triton, which has settings of its own.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from trichord.model_config import Dtype
-from trichord.settings import ServiceSettings
+from trichord.settings import FrontSettings
 
 Fingerprint = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
-class DecoderSettings(ServiceSettings):
+class DecoderSettings(FrontSettings):
     """What the decoder's front is told; environment variables TRICHORD_DECODER_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix="TRICHORD_DECODER_")
 
-    checkpoint: Path = Field(description="Directory of the checkpoint.")
-    triton: str = Field(description="gRPC target of the Triton that serves model llama.")
-    dtype: Dtype | None = Field(None, description="Type that the model runs in; unset: the checkpoint's own.")
     accept_fingerprints: Annotated[tuple[Fingerprint, ...], NoDecode] = Field(
         (),
         description="Fingerprints (comma-separated) of embeddings to accept besides those of this checkpoint's towers.",

@@ -10,20 +10,48 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
+from llm_decoder.engine import Engine
 from llm_decoder.request import Finish, Priority, Request, Span, Timings
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
-from trichord.errors import TrichordError
+from trichord.errors import InternalError, TrichordError
 
 
-def parse(request: Any, sink: TritonSink) -> list[Request]:
+class TritonRequests:
+    """Takes Triton's requests for an engine; remembers those in progress, so that the front can let them rest."""
+
+    def __init__(self, pb_utils: Any, engine: Engine) -> None:
+        self._pb_utils, self._engine = pb_utils, engine
+        self._sinks: WeakValueDictionary[str, TritonSink] = WeakValueDictionary()
+
+    def take(self, request: Any) -> None:
+        """Hands over one request, or does what it says of another."""
+        sink = TritonSink(self._pb_utils, request.get_response_sender())
+        try:
+            parameters = json.loads(request.parameters())
+            if "is_full" in parameters:
+                self._rest(parameters["key"], parameters["is_full"])
+                sink.close()
+                return
+            self._sinks[parameters["key"]] = sink
+            for sample in parse(request, parameters, sink):
+                self._engine.submit(sample)
+        except (KeyError, ValueError) as error:
+            sink.fail(InternalError(f"The request is not one of this model's: {error!r}."))
+
+    def _rest(self, key: str, is_full: bool) -> None:
+        if sink := self._sinks.get(key):  # else it is over already
+            sink.is_full = is_full
+
+
+def parse(request: Any, parameters: Mapping[str, Any], sink: TritonSink) -> list[Request]:
     """The engine's requests of a Triton request, one for each sample.
 
     Raises KeyError or ValueError if the front sent something wrong.
     """
-    parameters = json.loads(request.parameters())
     tensors = {tensor.name(): torch.utils.dlpack.from_dlpack(tensor.to_dlpack()) for tensor in request.inputs()}
     sampling = _sampling(parameters)
     arrival_s = time.monotonic()
@@ -49,7 +77,7 @@ def _sibling(first: Request, number: int, sink: TritonSink) -> Request:
     return replace(first, sampling=sampling, sink=sink.of_sample(number), leader=first)
 
 
-def _sampling(parameters: dict[str, Any]) -> Sampling:
+def _sampling(parameters: Mapping[str, Any]) -> Sampling:
     chosen = {name: parameters[name] for name in SAMPLING_PARAMETERS}
     bias = {int(token_id): value for token_id, value in json.loads(parameters["logit_bias"]).items()}
     return Sampling(**chosen, logit_bias=bias, logprobs=None if parameters["logprobs"] < 0 else parameters["logprobs"])
@@ -67,6 +95,8 @@ class TritonSink:
     def __init__(self, pb_utils: Any, response_sender: Any) -> None:
         self._pb_utils, self._sender = pb_utils, response_sender
         self._num_open = 0
+        self.is_full = False
+        """Whether so much is undelivered that the samples should rest."""
 
     def of_sample(self, number: int) -> SampleSink:
         """Where sample ``number``'s tokens go."""
@@ -82,6 +112,10 @@ class TritonSink:
         from_dlpack = self._pb_utils.Tensor.from_dlpack
         outputs = [from_dlpack(name, tensor) for name, tensor in tensors.items()]
         self._send(self._pb_utils.InferenceResponse(outputs), is_last)
+
+    def close(self) -> None:
+        """Ends a request that has no answer."""
+        self._sender.send(flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def fail(self, error: TrichordError) -> None:
         """Ends a sample with an error; the front reads its class back from the reason in front."""
@@ -127,7 +161,7 @@ class SampleSink:
 
     def is_full(self) -> bool:
         """See ``request.Sink``."""
-        return False
+        return self._sink.is_full
 
     def _tensors(
         self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], timings: Timings | None
