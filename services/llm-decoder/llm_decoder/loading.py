@@ -33,10 +33,9 @@ class EngineSettings(ModelSettings):
     block_size: int = Field(16, ge=1, le=256, description="Positions of a cache block: the grain of prefix reuse.")
     max_running: int = Field(32, ge=1, le=1024, description="Sequences in progress at once.")
     max_waiting: int = Field(256, ge=1, description="Sequences that may wait; more are refused.")
-    step_tokens: int = Field(
-        256,
-        ge=2,
-        description="Tokens of a step, prompts included: bounds how long a prompt holds the others up.",
+    step_tokens: int = Field(256, ge=2, description="Tokens of a step, prompts and decoding sequences together.")
+    prompt_share: int = Field(
+        16, ge=1, description="Prompt tokens of a step for each decoding sequence's patience; see scheduler.Limits."
     )
     weights: Literal["own", "int8"] = Field(
         "own", description="int8 halves the bytes that a step reads, at some loss; bfloat16 on the CPU only."
@@ -61,7 +60,10 @@ def new_scheduler(config: LlmConfig, dtype: torch.dtype, settings: EngineSetting
     block_bytes = KvCache.bytes_per_token(config, dtype) * settings.block_size
     num_blocks = max(1, settings.kv_cache_bytes // block_bytes)
     limits = Limits(
-        max_running=settings.max_running, max_waiting=settings.max_waiting, step_tokens=settings.step_tokens
+        max_running=settings.max_running,
+        max_waiting=settings.max_waiting,
+        step_tokens=settings.step_tokens,
+        prompt_share=settings.prompt_share,
     )
     return Scheduler(BlockManager(num_blocks, settings.block_size), limits)
 

@@ -38,6 +38,10 @@ class Limits:
     """Sequences that wait; more are refused."""
     step_tokens: int
     """Tokens of a step, decoding and prompts together: bounds how long a prompt holds the others up."""
+    prompt_share: int | None = None
+    """Prompt tokens of a step for each decoding sequence's patience: beside d sequences that decode, p prompts get
+    ``prompt_share`` * ceil(p / d) tokens. One long prompt then hardly slows many streams, and many prompts are not held
+    up by one. None: whatever the step leaves."""
     ageing_s: float = 10.0
     """Seconds of waiting that make up for one level of priority, so that nothing waits for ever."""
 
@@ -89,22 +93,33 @@ class Scheduler:
         for request in (r for r in by_rank if r.is_decoding and not r.sink.is_full()):
             if self._make_room(request, step, now_s):
                 step.append(Scheduled(request, 1))
-        budget = self.limits.step_tokens - len(step)
+        budget = self._prompt_budget(num_decodes=len(step))
         for request in sorted(self.running, key=lambda request: self._rank(request, now_s)):
-            if budget and not any(scheduled.request is request for scheduled in step) and not request.sink.is_full():
-                num_tokens = min(request.num_uncomputed_tokens, budget)
+            num_tokens = min(request.num_uncomputed_tokens, budget)
+            if num_tokens and not any(scheduled.request is request for scheduled in step) and not request.sink.is_full():
                 step.append(Scheduled(request, num_tokens))
                 budget -= num_tokens
         return step
 
+    def _prompt_budget(self, num_decodes: int) -> int:
+        """Tokens of prompts that fit a step beside ``num_decodes`` decoding sequences."""
+        left = self.limits.step_tokens - num_decodes
+        if self.limits.prompt_share is None or not num_decodes:
+            return left
+        num_prompts = len(self.running) - num_decodes
+        return min(left, self.limits.prompt_share * -(-num_prompts // num_decodes))
+
     def computed(self, step: list[Scheduled]) -> None:
         """Notes that a step was computed: its tokens are in the cache, and its full blocks may be shared."""
         for request, num_tokens in step:
-            before = request.num_computed_tokens
             request.num_computed_tokens += num_tokens
-            keys = request.keys_of_full_blocks(request.num_computed_tokens, self.blocks.block_size)
-            for index in range(before // self.blocks.block_size, len(keys)):
-                self.blocks.publish(request.block_table[index], keys[index])
+            self.publish(request, request.num_computed_tokens - num_tokens, request.num_computed_tokens)
+
+    def publish(self, request: Request, start: int, stop: int) -> None:
+        """Makes the blocks that positions ``start`` to ``stop`` - 1 fill known; all token ids up to there are known."""
+        keys = request.keys_of_full_blocks(stop, self.blocks.block_size)
+        for index in range(start // self.blocks.block_size, len(keys)):
+            self.blocks.publish(request.block_table[index], keys[index])
 
     def check_integrity(self) -> None:
         """Recounts: every block is free or held by exactly the running sequences whose tables name it."""

@@ -140,6 +140,24 @@ def test_a_seeded_stream_is_the_same_alone_and_in_company(start_engine):
     assert len({tuple(ids) for ids in in_company}) > 4, "different seeds draw different texts"
 
 
+seeded = st.tuples(prompts, st.integers(1, 12), st.integers(0, 3), st.sampled_from([0.7, 1.5]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrivals=st.lists(seeded, min_size=1, max_size=8), num_blocks=st.integers(15, 30), max_running=st.integers(1, 6))
+def test_every_seeded_stream_equals_its_solo_run(arrivals, num_blocks, max_running):
+    def draw(engine, arrivals):
+        sinks = [CollectingSink() for _ in arrivals]
+        for (prompt, max_tokens, seed, temperature), sink in zip(arrivals, sinks, strict=True):
+            engine.submit(request(prompt, sink, max_tokens=max_tokens, seed=seed, temperature=temperature, top_p=0.9))
+        wait(sinks)
+        engine.close()
+        return [sink.token_ids for sink in sinks]
+
+    together = draw(engine_of(num_blocks, max_running, step_tokens=max_running + 5), arrivals)
+    assert together == [draw(engine_of(), [arrival])[0] for arrival in arrivals]
+
+
 def test_min_tokens_puts_off_the_end_and_ignore_eos_ignores_it(start_engine):
     engine = start_engine()
     prompt = next(p for p in ([i, i + 1] for i in range(90)) if len(naive_greedy(p, 12)) == 12)

@@ -103,6 +103,23 @@ def test_a_long_prompt_is_cut_into_what_the_budget_leaves():
     assert [[s.num_tokens for s in run_step(scheduler)] for _ in range(4)] == [[1, 9], [1, 9], [1, 7], [1]]
 
 
+def test_one_long_prompt_is_spread_thin_and_many_prompts_are_not_held_up_by_one_stream():
+    scheduler = Scheduler(
+        BlockManager(256, BLOCK), Limits(max_running=8, max_waiting=16, step_tokens=100, prompt_share=6)
+    )
+
+    def add(count, length):
+        for _ in range(count):
+            scheduler.add(request([length] * length, max_tokens=50))
+
+    add(3, 4)
+    assert [s.num_tokens for s in run_step(scheduler)] == [4, 4, 4], "nothing decodes yet: the whole step is theirs"
+    add(1, 20)
+    assert [s.num_tokens for s in run_step(scheduler)] == [1, 1, 1, 6]
+    add(4, 9)
+    assert sum(s.num_tokens for s in run_step(scheduler)) == 3 + 6 * 2, "five prompts beside three streams"
+
+
 def test_live_goes_before_batch_until_batch_is_old():
     scheduler = scheduler_of(max_running=1)
     batch, live = request([0] * 3, max_tokens=1), request([1] * 3, max_tokens=1)
