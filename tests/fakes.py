@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from llm_decoder.llama import Llama
-from llm_decoder.request import Finish, Request, Timings
+from llm_decoder.request import Finish, Request
 from llm_decoder.sampling_limits import Sampling
+from llm_decoder.timings import Timings
 from trichord.errors import TrichordError
 from trichord.model_config import LlmConfig
 

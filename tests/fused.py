@@ -32,21 +32,7 @@ from vision_encoder.tiles import cut
 
 def independent_llama(config: LlmConfig, checkpoint: Path, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     """transformers' LLaMA with a checkpoint's weights."""
-    llama = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            num_key_value_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            intermediate_size=config.intermediate_size,
-            rms_norm_eps=config.rms_norm_eps,
-            rope_theta=config.rope_theta,
-            max_position_embeddings=config.max_position_embeddings,
-            tie_word_embeddings=config.tie_word_embeddings,
-        )
-    )
+    llama = LlamaForCausalLM(LlamaConfig(**config.model_dump()))
     load_into(llama, checkpoint, "llm.", dtype)
     llama.tie_weights()
     return llama.eval().requires_grad_(False)

@@ -31,7 +31,7 @@ def image(data: bytes) -> gateway_pb2.Part:
 
 
 def audio(data: bytes) -> gateway_pb2.Part:
-    """A part that is a sound file's bytes: WAV, FLAC, MP3 or Ogg."""
+    """A part that is a sound file's bytes: WAV, FLAC, MP3, Ogg, MP4/M4A or WebM."""
     return gateway_pb2.Part(audio_bytes=data)
 
 

@@ -4,6 +4,7 @@
 
     checkpoints/<name>/    pulled or initialised checkpoints
     triton/<package>/      the embedded Triton server
+    native/<digest>.so     the decoder's native step, compiled on this machine
     run/<cluster>/         one local cluster: its state, logs and model repositories
 
 Knows paths, not contents.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +18,10 @@ from trichord.model_config import Dtype
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Largest gRPC message on every hop, both ways, in bytes: 4 096 embedding rows of 2 560 float32 are 40 MiB."""
+
+
+Backend = Literal["torch", "simulated"]
+"""How a model inside Triton answers: it computes, or it waits as long as it would and answers something seeded."""
 
 
 class Settings(BaseSettings):
@@ -63,6 +67,15 @@ class ServiceSettings(Settings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level to log.")
 
 
+class FrontSettings(ServiceSettings):
+    """What a front is told of the model beside it."""
+
+    checkpoint: Path = Field(description="Directory of the checkpoint: its config, and what fingerprints are over.")
+    triton: str = Field(description="gRPC target of this pod's Triton, host:port.")
+    dtype: Dtype | None = Field(None, description="Type that Triton runs in; unset: the checkpoint's own.")
+    backend: Backend = Field("torch", description="How the model in Triton answers; both are told the same.")
+
+
 def _sentence(prefix: str, error: object) -> str:
     assert isinstance(error, dict), "pydantic lists errors as dicts"
     name = prefix + "_".join(str(part) for part in error["loc"]).upper()
@@ -77,3 +90,7 @@ class ModelSettings(Settings):
     checkpoint: Path = Field(description="Directory of the checkpoint.")
     dtype: Dtype | None = Field(None, description="Type to run in; unset: the checkpoint's own.")
     threads: int = Field(1, ge=1, le=256, description="CPU threads of torch; oversubscribed cores run at a tenth.")
+    backend: Backend = Field("torch", description="Whether to compute, or to wait and answer something seeded.")
+    simulation: Path | None = Field(
+        None, description="YAML of how long a simulated model takes (trichord.simulation.profile); unset: the default."
+    )

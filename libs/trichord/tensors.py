@@ -14,11 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from trichord.errors import RequestError
+from trichord.model_config import Dtype
 from trichord.v1 import tensor_pb2
 
 Array = npt.NDArray[Any]
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+NUMPY_DTYPES: dict[Dtype, np.dtype[Any]] = {"float32": np.dtype(np.float32), "bfloat16": BFLOAT16}
+"""What a tower's values are in numpy, by the type that it runs in."""
 
 MAX_DIMENSIONS = 8
 

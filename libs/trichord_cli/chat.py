@@ -23,7 +23,9 @@ Files = list[Path] | None
 def chat(
     text: Annotated[str, typer.Argument(help="What to ask.")],
     images: Annotated[Files, typer.Option("--image", help="PNG, JPEG or WebP file; may be repeated.")] = None,
-    sounds: Annotated[Files, typer.Option("--audio", help="WAV, FLAC, MP3 or Ogg file; may be repeated.")] = None,
+    sounds: Annotated[
+        Files, typer.Option("--audio", help="WAV, FLAC, MP3, Ogg, M4A or WebM file; may be repeated.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="Instructions that come first.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy, the default.")] = None,

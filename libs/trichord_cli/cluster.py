@@ -29,10 +29,19 @@ def up(
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; by default the checkpoint's own.")] = None,
     name: Name = DEFAULT_NAME,
     port: Annotated[int, typer.Option(help="The gateway's; the other processes take some of the next 23.")] = 7400,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Models only wait, and answer something seeded; no weights are needed.")
+    ] = False,
+    simulation: Annotated[
+        str | None,
+        typer.Option(
+            help="Simulated, with these latencies: smol-cpu (the default), megrez-3b-omni-h100, or a YAML file."
+        ),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cluster at Ctrl-C.")] = False,
 ) -> None:
     """Start every service on this machine and wait until they answer."""
-    spec = _spec(preset, dtype, name, port)
+    spec = _spec(preset, dtype, name, port, simulation or ("smol-cpu" if simulated else None))
     directory = _directory(name)
     if (state := directory.read()) and state.running:
         if state.spec != spec:
@@ -46,7 +55,8 @@ def up(
     _launch(spec, directory)
     target = f"127.0.0.1:{port}"
     option = "" if target == chat.DEFAULT_TARGET else f" --target {target}"
-    typer.echo(f"Ready on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
+    ready = "Ready, simulated," if spec.simulation else "Ready"
+    typer.echo(f"{ready} on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
 
 
 def down(name: Name = DEFAULT_NAME) -> None:
@@ -90,15 +100,17 @@ def logs(
             typer.echo(f"==> {title} <==\n" + _tail(file, num_lines))
 
 
-def _spec(preset: str, dtype: str | None, name: str, port: int) -> ClusterSpec:
+def _spec(preset: str, dtype: str | None, name: str, port: int, simulation: str | None) -> ClusterSpec:
     from pydantic import ValidationError
 
     from local_cluster.topology import ClusterSpec
     from trichord.checkpoint.locate import directory_of
+    from trichord.simulation.profile import locate
 
+    profile = locate(simulation) if simulation else None
     try:
         return ClusterSpec.model_validate(
-            {"name": name, "checkpoint": directory_of(preset), "dtype": dtype, "port": port}
+            {"name": name, "checkpoint": directory_of(preset), "dtype": dtype, "port": port, "simulation": profile}
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -59,9 +59,10 @@ class Progress:
 def table(state: ClusterState) -> Table:
     """A cluster that runs, or what became of it."""
     facts = as_dict(state)
+    simulated = f" (simulated: {facts['simulation']})" if facts["simulation"] else ""
     view = Table(
         box=box.SIMPLE_HEAD,
-        title=f"cluster {facts['name']}: {facts['checkpoint']} on {facts['target']}, {facts['phase']}",
+        title=f"cluster {facts['name']}: {facts['checkpoint']}{simulated} on {facts['target']}, {facts['phase']}",
     )
     for column in ("process", "state", "pid", "port", "memory", "restarts", "start", "up"):
         view.add_column(column, justify="left" if column in ("process", "state") else "right", no_wrap=True)
@@ -88,6 +89,7 @@ def as_dict(state: ClusterState | None) -> dict[str, Any]:
     return {
         "name": state.spec.name,
         "checkpoint": state.spec.checkpoint.name,
+        "simulation": state.spec.simulation.stem if state.spec.simulation else None,
         "target": f"127.0.0.1:{state.spec.port}",
         "phase": "killed" if killed else state.phase,
         "message": "Its supervisor was killed. Clean up with: trichord down" if killed else state.message,

@@ -5,30 +5,48 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 from local_cluster import topology
 from local_cluster.state import RunDirectory
 from local_cluster.topology import MODALITIES, ClusterSpec, Places, Process
+from trichord.checkpoint.locate import directory_of
+from trichord.checkpoint.presets import preset
 from trichord.errors import ClusterError
 from trichord.home import home
 from trichord.model_config import ModelConfig
+from trichord.simulation.checkpoint import write_weightless
+from trichord.simulation.profile import LatencyProfile
 from trichord.triton import repository, runtime
 
 
 def prepare(spec: ClusterSpec, directory: RunDirectory) -> list[Process]:
     """Renders the model repositories and returns the processes to start.
 
-    Raises CheckpointError or ClusterError saying what is missing, or which port is taken.
+    Raises CheckpointError, SettingsError or ClusterError saying what is missing, or which port is taken.
     """
-    dtype = spec.dtype or ModelConfig.read(spec.checkpoint).dtype
+    checkpoint = _simulated_checkpoint(spec, directory) if spec.simulation else spec.checkpoint
+    dtype = spec.dtype or ModelConfig.read(checkpoint).dtype
     triton = runtime.install(home())
-    places = Places(spec.checkpoint, triton, directory.repositories, topology.shm_prefix(directory.path))
+    prefix = topology.shm_prefix(directory.path)
+    places = Places(checkpoint, triton, directory.repositories, prefix, spec.simulation)
     for modality in MODALITIES:
         source = repository.model_repository(modality.package)
         repository.render(source, places.repositories / modality.service, dtype)
     processes = topology.processes(spec.port, dtype, places, cores=len(os.sched_getaffinity(0)))
     _check_ports(processes)
     return processes
+
+
+def _simulated_checkpoint(spec: ClusterSpec, directory: RunDirectory) -> Path:
+    """The checkpoint, or one without weights if it is a preset that was not pulled; checks the latency profile too."""
+    assert spec.simulation
+    LatencyProfile.read(spec.simulation)
+    if spec.checkpoint.exists() or spec.checkpoint != directory_of(spec.checkpoint.name):
+        return spec.checkpoint
+    checkpoint = directory.path / "checkpoint"
+    write_weightless(preset(spec.checkpoint.name), checkpoint)
+    return checkpoint
 
 
 def _check_ports(processes: Iterable[Process]) -> None:

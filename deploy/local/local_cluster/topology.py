@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from trichord.model_config import Dtype
+from trichord.settings import Backend
 from trichord.triton import runtime
 
 Readiness = Literal["health", "triton"]
@@ -41,6 +42,9 @@ class ClusterSpec(BaseModel):
     name: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="Tells clusters of one home apart.")
     checkpoint: Path = Field(description="Absolute path of the checkpoint to serve.")
     dtype: Dtype | None = Field(None, description="Type that the towers run in; unset: the checkpoint's own.")
+    simulation: Path | None = Field(
+        None, description="Latency profile of models that are only simulated; unset: they are real."
+    )
     port: int = Field(
         DEFAULT_PORT, ge=1024, le=65500, description="The gateway's; the other processes take some of the next 23."
     )
@@ -103,6 +107,13 @@ class Places:
     """One folder for each service: its rendered model repository."""
     shm_prefix: str
     """What the names of the cluster's /dev/shm regions begin with."""
+    simulation: Path | None = None
+    """The latency profile of models that are only simulated; None if they are real."""
+
+    @property
+    def backend(self) -> Backend:
+        """How the models answer."""
+        return "simulated" if self.simulation else "torch"
 
 
 def shm_prefix(run: Path) -> str:
@@ -123,7 +134,8 @@ def ports(processes: Iterable[Process]) -> dict[int, str]:
 
 
 def _triton(modality: Modality, port: int, dtype: Dtype, places: Places, cores: int) -> Process:
-    threads = cores if modality.all_cores else 1
+    threads = cores if modality.all_cores and not places.simulation else 1
+    simulation = {"TRICHORD_MODEL_SIMULATION": str(places.simulation)} if places.simulation else {}
     prefix = f"{places.shm_prefix}{modality.service}-"
     grpc_port = port + _TRITON_PORTS + modality.port_offset
     metrics_port = port + _METRICS_PORTS + modality.port_offset
@@ -138,6 +150,8 @@ def _triton(modality: Modality, port: int, dtype: Dtype, places: Places, cores: 
             "TRICHORD_MODEL_CHECKPOINT": str(places.checkpoint),
             "TRICHORD_MODEL_DTYPE": dtype,
             "TRICHORD_MODEL_THREADS": str(threads),
+            "TRICHORD_MODEL_BACKEND": places.backend,
+            **simulation,
         },
     )
     return Process(
@@ -160,6 +174,7 @@ def _front(modality: Modality, port: int, dtype: Dtype, places: Places) -> Proce
         "CHECKPOINT": str(places.checkpoint),
         "TRITON": _address(port + _TRITON_PORTS + modality.port_offset),
         "DTYPE": dtype,
+        "BACKEND": places.backend,
     }
     return _service(modality.service, modality.package, modality.setting, port + modality.port_offset, settings, 1)
 

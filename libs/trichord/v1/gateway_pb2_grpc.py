@@ -63,7 +63,7 @@ class OmniServiceServicer:
         the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
         it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
         Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
-        the gateway sets its own. Limits: parts, media and tokens as GetModel tells.
+        the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

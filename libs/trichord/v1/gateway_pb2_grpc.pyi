@@ -40,7 +40,7 @@ class OmniServiceStub:
     the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
     it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
     Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
-    the gateway sets its own. Limits: parts, media and tokens as GetModel tells.
+    the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
     """
     PutMedia: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.PutMediaRequest, _gateway_pb2.PutMediaResponse]
     """Keeps media for later requests, so that its bytes are sent once.
@@ -62,7 +62,7 @@ class OmniServiceAsyncStub(OmniServiceStub):
     the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
     it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
     Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
-    the gateway sets its own. Limits: parts, media and tokens as GetModel tells.
+    the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
     """
     PutMedia: _aio.UnaryUnaryMultiCallable[_gateway_pb2.PutMediaRequest, _gateway_pb2.PutMediaResponse]  # type: ignore[assignment]
     """Keeps media for later requests, so that its bytes are sent once.
@@ -87,7 +87,7 @@ class OmniServiceServicer(metaclass=_abc_1.ABCMeta):
         the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
         it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
         Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
-        the gateway sets its own. Limits: parts, media and tokens as GetModel tells.
+        the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
         """
 
     @_abc_1.abstractmethod

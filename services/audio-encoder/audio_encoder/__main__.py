@@ -6,8 +6,7 @@ from audio_encoder.front import AudioFront
 from audio_encoder.settings import AudioSettings
 from audio_encoder.whisper import Whisper
 from trichord import logs
-from trichord.checkpoint.digest import fingerprint
-from trichord.model_config import ModelConfig
+from trichord.served_model import served_config, served_fingerprint
 from trichord.server import run, serve
 from trichord.triton.client import TritonClient
 
@@ -16,10 +15,10 @@ async def main() -> None:
     """Reads the settings, then serves; ready once Triton has encoded a first window."""
     settings = AudioSettings.from_environment()
     logs.configure(settings.log_level)
-    config = ModelConfig.read(settings.checkpoint)
-    made_by = fingerprint(settings.checkpoint, "audio", settings.dtype or config.dtype)
+    config = served_config(settings)
+    made_by = served_fingerprint(settings, config, "audio")
     triton = TritonClient(settings.triton, settings.max_message_bytes)
-    whisper = Whisper(triton, config)
+    whisper = Whisper(triton, config, settings)
     front = AudioFront(settings, config, made_by, whisper)
     try:
         await serve(front.register, whisper.ready, settings)

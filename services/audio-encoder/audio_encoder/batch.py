@@ -6,19 +6,30 @@ The core of the Triton adapter, on tensors alone. Knows no Triton.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from audio_encoder.encoder import AudioEncoder
 from trichord.errors import RequestError
 from trichord.media.windows import MIN_WINDOW_SAMPLES
+
+
+class Encoder(Protocol):
+    """What encodes: ``encoder.AudioEncoder``, or ``simulated.SimulatedEncoder`` in its place."""
+
+    window_samples: int
+    """Most samples of a window."""
+
+    def encode(self, windows: Sequence[Tensor]) -> list[Tensor]:
+        """The rows [tokens, hidden] of each window; see ``AudioEncoder.encode``."""
+
 
 Answer = Tensor | RequestError
 """Rows [tokens, hidden] of a request, or what is wrong with it."""
 
 
-def answer(encoder: AudioEncoder, requests: Sequence[Tensor]) -> list[Answer]:
+def answer(encoder: Encoder, requests: Sequence[Tensor]) -> list[Answer]:
     """The answer to each request (PCM float32 [1, samples]), in order.
 
     A malformed request gets an error and costs the others nothing.

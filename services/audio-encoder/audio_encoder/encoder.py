@@ -39,7 +39,7 @@ class AudioEncoder:
         many tokens it becomes.
         """
         rows: dict[int, Tensor] = {}
-        for positions, members in _by_positions(windows).items():
+        for positions, members in by_positions(windows).items():
             batch = torch.stack([self._heard(windows[index], positions) for index in members])
             rows.update(zip(members, self._tower(batch), strict=True))
         return [rows[index] for index in range(len(windows))]
@@ -59,8 +59,8 @@ def load(settings: ModelSettings, device: torch.device | str = "cpu") -> AudioEn
     return AudioEncoder(tower.to(device), config.audio)
 
 
-def _by_positions(windows: Sequence[Tensor]) -> dict[int, list[int]]:
-    """Indices of the windows of each length after the convolutions."""
+def by_positions(windows: Sequence[Tensor]) -> dict[int, list[int]]:
+    """The passes over windows: indices of those of each length after the convolutions."""
     groups = defaultdict(list)
     for index, window in enumerate(windows):
         groups[num_positions(len(window))].append(index)

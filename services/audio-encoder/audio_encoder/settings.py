@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from audio_encoder.pcm import SoundLimits
-from trichord.model_config import Dtype
-from trichord.settings import ServiceSettings
+from trichord.settings import FrontSettings
 
 
-class AudioSettings(ServiceSettings):
+class AudioSettings(FrontSettings):
     """Settings of ``python -m audio_encoder``."""
 
     model_config = SettingsConfigDict(env_prefix="TRICHORD_AUDIO_")
 
-    checkpoint: Path = Field(description="Directory of the checkpoint: its config, and what the fingerprint is over.")
-    triton: str = Field(description="gRPC target of this pod's Triton, host:port.")
-    dtype: Dtype | None = Field(None, description="Type that Triton runs in; unset: the checkpoint's own.")
     max_audio_bytes: int = Field(25 * 1024 * 1024, gt=0, description="Largest sound file in bytes: 2 min of CD audio.")
     max_audio_seconds: float = Field(
         120.0, ge=0.03, le=3600, description="Longest sound in seconds; the default fills 3 008 tokens of a context."

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from gateway.media_store import SOLE_TENANT, MediaStore
 from gateway.settings import GatewaySettings
+from trichord import request_id
 from trichord.errors import RequestError, TrichordError
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
-
-MAX_REQUEST_ID_CHARS = 128
 
 
 class Item(NamedTuple):
@@ -33,9 +32,7 @@ def check(request: gateway_pb2.ChatRequest, settings: GatewaySettings) -> None:
         raise RequestError(f"A conversation has 1 to {settings.max_messages} messages.", field="messages")
     if sum(len(message.parts) for message in request.messages) > settings.max_parts:
         raise RequestError(f"A conversation has at most {settings.max_parts} parts.", field="messages")
-    if len(request.request_id) > MAX_REQUEST_ID_CHARS or not request.request_id.isprintable():
-        message = f"A request id has at most {MAX_REQUEST_ID_CHARS} printable characters."
-        raise RequestError(message, field="request_id")
+    request_id.check(request.request_id)
     for path, part in _parts(request):
         kind = part.WhichOneof("part")
         if kind is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -13,6 +12,7 @@ from gateway import uploads
 from gateway.chat import Chat, Cluster
 from gateway.deadline import Deadline
 from gateway.trace import TraceContext
+from trichord import request_id
 from trichord.server import remaining_s
 from trichord.v1 import gateway_pb2, gateway_pb2_grpc
 
@@ -30,7 +30,7 @@ class OmniService(gateway_pb2_grpc.OmniServiceServicer):
     ) -> AsyncIterator[gateway_pb2.ChatResponse]:
         """Answers a conversation."""
         if not request.request_id:
-            request.request_id = f"chat-{uuid.uuid4().hex}"
+            request.request_id = f"chat-{request_id.new()}"
         events = Chat(self._cluster, request, self._deadline(context), TraceContext.new()).events()
         async with aclosing(events):
             async for event in events:

@@ -7,7 +7,7 @@ import asyncio
 from llm_decoder.engine_client import EngineClient
 from llm_decoder.front import DecoderFront
 from llm_decoder.intake import Intake
-from llm_decoder.readiness import Readiness
+from llm_decoder.readiness import readiness
 from llm_decoder.settings import DecoderSettings
 from llm_decoder.vocabulary import Vocabulary
 from trichord import server
@@ -33,10 +33,10 @@ async def main() -> None:
     configure(settings.log_level)
     intake, vocabulary = await asyncio.to_thread(load, settings)
     triton = TritonClient(settings.triton, settings.max_message_bytes)
-    engine = EngineClient(triton, intake.template.stop_ids)
+    engine = EngineClient(triton, intake.template.stop_ids, settings.backend)
     front = DecoderFront(intake, vocabulary, engine, default_deadline_s=settings.default_deadline_s)
     try:
-        await server.serve(front.register, Readiness(engine, intake.template), settings)
+        await server.serve(front.register, readiness(engine, intake.template), settings)
     finally:
         await triton.close()
 

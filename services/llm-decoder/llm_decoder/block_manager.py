@@ -28,7 +28,7 @@ def block_key(before: BlockKey, token_ids: Sequence[int], media: Sequence[tuple[
     """Key of a full block behind ``before``.
 
     ``media`` holds, for each embedding whose rows reach into the block, the position of its first row relative to the
-    block (it may be negative) and what it is: content hash and fingerprint of its encoder.
+    block (it may be negative) and what it is: a digest of the rows, which no caller's claim enters.
     """
     digest = hashlib.blake2b(before, digest_size=KEY_BYTES)
     digest.update(struct.pack(f"<{len(token_ids)}i", *token_ids))

@@ -68,9 +68,13 @@ class Engine:
             if step := self.scheduler.schedule(now_s):
                 self._step(step)
             elif self.scheduler.has_work:
-                time.sleep(REST_S)
+                self._rest()
         for request in list(self.scheduler.sequences()):
             self._fail(request, UnavailableError("The model server is stopping. Try again."))
+
+    def _rest(self) -> None:
+        """Nothing can be scheduled for now."""
+        time.sleep(REST_S)
 
     def _take_arrivals(self) -> bool:
         """Takes what has arrived, waiting if there is nothing else to do; False when the engine is to close."""

@@ -19,6 +19,8 @@ from llm_decoder.intake import Work
 from llm_decoder.media_rows import MediaRows
 from llm_decoder.prompt import PromptTokens
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS
+from llm_decoder.timings import Timings
+from trichord.settings import Backend
 from trichord.tensors import Array
 from trichord.triton.client import Parameter, TritonClient
 
@@ -28,17 +30,6 @@ REST_TIMEOUT_S = 5.0
 _NO_TOKENS: dict[str, Array] = {"INPUT_IDS": np.zeros(0, np.int32)}
 
 
-class EngineTimings(NamedTuple):
-    """Where a sequence's time went, as the engine saw it, in milliseconds, and what it met; ``request.Timings``."""
-
-    queue_ms: float
-    prefill_ms: float
-    first_token_ms: float
-    decode_ms: float
-    num_cached_tokens: float
-    num_preemptions: float
-
-
 class EngineOutput(NamedTuple):
     """Some more tokens of one sequence."""
 
@@ -46,7 +37,7 @@ class EngineOutput(NamedTuple):
     """In order; the token that ended the turn, if one did, is the last."""
     finish: int | None
     """decoder.proto's FinishReason in the last output of a sequence, else None."""
-    timings: EngineTimings | None
+    timings: Timings | None
     """With the first token, and in the last output."""
     sample: int = 0
     """Which of the answers drawn from one prompt."""
@@ -57,8 +48,8 @@ class EngineOutput(NamedTuple):
 class EngineClient:
     """Calls the engine."""
 
-    def __init__(self, triton: TritonClient, stop_ids: Sequence[int]) -> None:
-        self._triton = triton
+    def __init__(self, triton: TritonClient, stop_ids: Sequence[int], backend: Backend = "torch") -> None:
+        self._triton, self._backend = triton, backend
         self._stop_token_ids = ",".join(map(str, stop_ids))
 
     async def is_ready(self) -> bool:
@@ -99,6 +90,7 @@ class EngineClient:
             "is_batch": work.is_batch,
             "cache_scope": work.cache_scope,
             "timeout_s": timeout_s,
+            "backend": self._backend,
         }
 
 
@@ -122,7 +114,7 @@ def _output(response: dict[str, Array]) -> EngineOutput:
     return EngineOutput(
         token_ids=response["TOKEN_IDS"].tolist(),
         finish=None if finish is None else int(finish[0]),
-        timings=None if timings is None else EngineTimings(*timings.tolist()),
+        timings=None if timings is None else Timings(*timings.tolist()),
         sample=int(response["SAMPLE"][0]) if "SAMPLE" in response else 0,
         logprobs=tuple(_logprobs(response)),
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,7 +19,8 @@ from llm_decoder.intake import Intake, Work
 from llm_decoder.prompt import PromptTokens
 from llm_decoder.stopwatch import Stopwatch
 from llm_decoder.vocabulary import Vocabulary
-from trichord.errors import InternalError, RequestError
+from trichord import request_id
+from trichord.errors import InternalError
 from trichord.server import remaining_s
 from trichord.v1 import decoder_pb2, decoder_pb2_grpc
 
@@ -32,8 +32,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 INLINE_BYTES = 8 * 1024
 """Requests up to this size are prepared at once, in well under a millisecond; larger ones in a thread."""
-
-MAX_REQUEST_ID_CHARS = 128
 
 
 class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
@@ -55,11 +53,12 @@ class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.GenerateResponse]:
         stopwatch = Stopwatch()
         timeout_s = remaining_s(context, self._default_deadline_s)
-        request_id = _request_id(request)
+        request_id.check(request.request_id)
         work = await _prepared(self._intake.admit, request)
         stopwatch.tokenized()
         prompt_tokens = _counts(work.prompt)
-        started = decoder_pb2.GenerateStarted(request_id=request_id, prompt_tokens=prompt_tokens)
+        name = request.request_id or request_id.new()
+        started = decoder_pb2.GenerateStarted(request_id=name, prompt_tokens=prompt_tokens)
         yield decoder_pb2.GenerateResponse(started=started)
         answers = [
             Answer(self._vocabulary, self._intake.template.stop_ids, work.sampling, sample)
@@ -130,13 +129,6 @@ def _finished(
         samples=samples,
         cached_tokens=stopwatch.num_cached_tokens,
     )
-
-
-def _request_id(request: decoder_pb2.GenerateRequest) -> str:
-    if len(request.request_id) > MAX_REQUEST_ID_CHARS or not request.request_id.isprintable():
-        message = f"A request id has at most {MAX_REQUEST_ID_CHARS} printable characters."
-        raise RequestError(message, field="request_id")
-    return request.request_id or uuid.uuid4().hex
 
 
 def _counts(prompt: PromptTokens) -> decoder_pb2.PromptTokens:

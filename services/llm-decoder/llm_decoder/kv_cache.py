@@ -38,7 +38,7 @@ class TorchForward:
 
     def __call__(self, step: StepInput) -> Tensor:
         """See ``Forward``."""
-        hidden_ND = self.model(step.x_ND, step.positions_N, PagedAttention(self.cache, step))
+        hidden_ND = self.model(step.x_ND, step.positions_N.to(step.x_ND.device), PagedAttention(self.cache, step))
         return self.model.logits(hidden_ND[step.logit_rows_R.long()])
 
 
@@ -47,13 +47,14 @@ class PagedAttention:
 
     def __init__(self, cache: KvCache, step: StepInput) -> None:
         self.cache = cache
-        self.blocks_N = step.slots_N.long() // cache.block_size
-        self.offsets_N = step.slots_N.long() % cache.block_size
+        device = step.x_ND.device
+        slots_N = step.slots_N.to(device).long()
+        self.blocks_N, self.offsets_N = slots_N // cache.block_size, slots_N % cache.block_size
         self.num_decodes = step.num_decodes
-        self.tables_BM = step.block_tables_BM.long()
+        self.tables_BM = step.block_tables_BM.to(device).long()
         num_positions = self.tables_BM.shape[1] * cache.block_size
-        positions_T = torch.arange(num_positions, device=step.x_ND.device)
-        self.sees_B11T = positions_T < step.context_lens_B[: self.num_decodes, None, None, None]
+        positions_T = torch.arange(num_positions, device=device)
+        self.sees_B11T = positions_T < step.context_lens_B[: self.num_decodes, None, None, None].to(device)
         starts, lens = step.query_starts.tolist(), step.context_lens_B.tolist()
         self.prompts = [(i, starts[i], starts[i + 1], lens[i]) for i in range(self.num_decodes, len(lens))]
 
@@ -67,24 +68,25 @@ class PagedAttention:
             out_NHd[: self.num_decodes] = self._decode(keys, values, q_NHd[: self.num_decodes])
         for sequence, start, stop, context_len in self.prompts:
             table = self.tables_BM[sequence : sequence + 1]
-            k_KTd, v_KTd = (_gather(cached, table)[0, :, :context_len] for cached in (keys, values))
-            out_NHd[start:stop] = _prefill(q_NHd[start:stop], k_KTd, v_KTd)
+            k_KTd, v_KTd = (gather_blocks(cached, table)[0, :, :context_len] for cached in (keys, values))
+            out_NHd[start:stop] = attend_causally(q_NHd[start:stop], k_KTd, v_KTd)
         return out_NHd
 
     def _decode(self, keys_PKSd: Tensor, values_PKSd: Tensor, q_BHd: Tensor) -> Tensor:
         tables = self.tables_BM[: self.num_decodes]
-        k_BKTd, v_BKTd = _gather(keys_PKSd, tables), _gather(values_PKSd, tables)
+        k_BKTd, v_BKTd = gather_blocks(keys_PKSd, tables), gather_blocks(values_PKSd, tables)
         # The queries of a group stand side by side, as if they were positions: no key is copied for them.
         q_BKGd = q_BHd.view(len(q_BHd), k_BKTd.shape[1], -1, q_BHd.shape[2])
         return F.scaled_dot_product_attention(q_BKGd, k_BKTd, v_BKTd, attn_mask=self.sees_B11T).reshape(q_BHd.shape)
 
 
-def _gather(cached_PKSd: Tensor, tables_BM: Tensor) -> Tensor:
+def gather_blocks(cached_PKSd: Tensor, tables_BM: Tensor) -> Tensor:
     """The blocks of each table side by side, [B, K, T, d]."""
     return cached_PKSd[tables_BM].transpose(1, 2).flatten(2, 3)
 
 
-def _prefill(q_nHd: Tensor, k_KTd: Tensor, v_KTd: Tensor) -> Tensor:
+def attend_causally(q_nHd: Tensor, k_KTd: Tensor, v_KTd: Tensor) -> Tensor:
+    """What the last n of T positions read of all up to their own, [n, H, d]."""
     num_new, num_positions = len(q_nHd), k_KTd.shape[1]
     positions = torch.arange(num_positions, device=q_nHd.device)
     sees_nT = positions <= positions[num_positions - num_new :, None]

@@ -56,7 +56,9 @@ def load_engine(settings: EngineSettings) -> Engine:
 
 
 def new_scheduler(config: LlmConfig, dtype: torch.dtype, settings: EngineSettings) -> Scheduler:
-    """A scheduler over as many blocks as the memory for keys and values holds."""
+    """A scheduler over as many blocks as the memory for keys and values holds. Raises SettingsError."""
+    if settings.step_tokens <= settings.max_running:
+        raise SettingsError("TRICHORD_MODEL_STEP_TOKENS must be more than TRICHORD_MODEL_MAX_RUNNING.")
     block_bytes = KvCache.bytes_per_token(config, dtype) * settings.block_size
     num_blocks = max(1, settings.kv_cache_bytes // block_bytes)
     limits = Limits(

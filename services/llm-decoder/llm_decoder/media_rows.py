@@ -14,10 +14,8 @@ import numpy as np
 from llm_decoder.conversation import Image, Sound, embeddings
 from trichord.errors import FingerprintError, RequestError
 from trichord.model_config import Dtype
-from trichord.tensors import BFLOAT16, Array, check_embedding
+from trichord.tensors import NUMPY_DTYPES, Array, check_embedding
 from trichord.v1 import decoder_pb2, tensor_pb2
-
-_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": BFLOAT16}
 
 
 class MediaRows(NamedTuple):
@@ -34,7 +32,7 @@ class MediaGate:
 
     def __init__(self, hidden_size: int, dtype: Dtype, accepted_fingerprints: Collection[str]) -> None:
         self._hidden_size = hidden_size
-        self._dtype = _DTYPES[dtype]
+        self._dtype = NUMPY_DTYPES[dtype]
         self.accepted_fingerprints = frozenset(accepted_fingerprints)
 
     def rows(

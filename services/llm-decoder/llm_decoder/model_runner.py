@@ -35,7 +35,7 @@ class ModelRunner:
         for request, num_tokens in step:
             start = request.num_computed_tokens
             if request.media_rows is not None:
-                media += _media(request, start, start + num_tokens, len(ids))
+                media += media_in(request, start, start + num_tokens, len(ids))
             ids += request.token_ids(start, start + num_tokens)
         x_ND: Tensor = self._embed(torch.tensor(ids, device=self.device))
         for at, rows in media:
@@ -43,7 +43,7 @@ class ModelRunner:
         return self._forward(step_input(step, x_ND, self._block_size))
 
 
-def _media(request: Request, start: int, stop: int, at: int) -> list[tuple[int, Tensor]]:
+def media_in(request: Request, start: int, stop: int, at: int) -> list[tuple[int, Tensor]]:
     """Where media rows fall among positions start to stop - 1, which begin at ``at`` of the step, and the rows."""
     assert request.media_rows is not None
     found, first_row = [], 0

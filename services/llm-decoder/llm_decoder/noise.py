@@ -20,9 +20,10 @@ FIRST_FACTOR, SECOND_FACTOR = -2048144789, -1028477387  # MurmurHash3's 0x85ebca
 
 
 def gumbel(draws: Sequence[tuple[int, int]], num_tokens: int, device: torch.device | str) -> Tensor:
-    """Gumbel noise, float32 [B, ``num_tokens``], for draws of (seed, position): softmax draws are argmax of it plus logits.
+    """Gumbel noise, float32 [B, ``num_tokens``], for draws of (seed, position).
 
-    Uniform numbers have 23 bits, so that none rounds to 1 and none is 0.
+    The argmax of logits plus this is a draw from their softmax. The uniform numbers under it have 23 bits, so that none
+    rounds to 1 and none is 0.
     """
     keys_B2 = upload(torch.tensor([_keys(*draw) for draw in draws], dtype=torch.int32), device)
     tokens_V = torch.arange(num_tokens, dtype=torch.int32, device=device) * GOLDEN

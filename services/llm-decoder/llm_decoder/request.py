@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llm_decoder.block_manager import BlockKey, block_key, root_key
 from llm_decoder.sampling_limits import Sampling
+from llm_decoder.timings import Timings
 from trichord.errors import RequestError, TrichordError
 from trichord.model_config import LlmConfig
 
@@ -34,24 +35,13 @@ class Priority(IntEnum):
     BATCH = 1
 
 
-class Timings(NamedTuple):
-    """Where a sequence's time went: milliseconds, first_token_ms from its arrival; and what it met on the way."""
-
-    queue_ms: float
-    prefill_ms: float
-    first_token_ms: float
-    decode_ms: float
-    num_cached_tokens: float
-    num_preemptions: float
-
-
 class Span(NamedTuple):
     """Consecutive positions of the prompt that stand for the rows of one run of media."""
 
     start: int
     num_tokens: int
     identity: str = ""
-    """What the rows are: content hash, fingerprint of the encoder, and which rows of the embedding these are."""
+    """What the rows are: a digest of the embedding, and the first of its rows that stands here."""
 
 
 class Sink(Protocol):
@@ -105,6 +95,8 @@ class Request:
 
     output_ids: list[int] = field(default_factory=list, init=False)
     output_counts: Counter[int] = field(default_factory=Counter, init=False)
+    num_unseen_tokens: int = field(default=0, init=False)
+    """Tokens of the answer behind ``output_ids``: sampled on the device, and their ids not known here yet."""
     num_computed_tokens: int = field(default=0, init=False)
     """Tokens of prompt and output whose keys and values are in the cache."""
     block_table: list[int] = field(default_factory=list, init=False)
@@ -138,12 +130,18 @@ class Request:
     @property
     def num_tokens(self) -> int:
         """Tokens of prompt and output so far."""
-        return len(self.prompt_ids) + len(self.output_ids)
+        return len(self.prompt_ids) + self.num_output_tokens
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens of the answer so far, known here or not."""
+        return len(self.output_ids) + self.num_unseen_tokens
 
     @property
     def num_uncomputed_tokens(self) -> int:
         """Tokens that the next steps have to compute: the rest of the prompt, or the last output."""
-        return self.num_tokens - self.num_computed_tokens
+        longest = len(self.prompt_ids) + self.sampling.max_tokens - 1  # nothing follows the last: it is never computed
+        return min(self.num_tokens, longest) - self.num_computed_tokens
 
     @property
     def is_decoding(self) -> bool:
@@ -158,7 +156,7 @@ class Request:
     @property
     def bans_stop_tokens(self) -> bool:
         """Whether the turn may not end yet."""
-        return not self.sampling.ignore_eos and len(self.output_ids) < self.sampling.min_tokens
+        return not self.sampling.ignore_eos and self.num_output_tokens < self.sampling.min_tokens
 
     def token_ids(self, start: int, stop: int) -> list[int]:
         """Tokens at positions start to stop - 1 of prompt and output."""

@@ -1,19 +1,20 @@
 """Which token comes next: penalties, bias, temperature, truncation and a draw, vectorised over the batch.
 
-A request draws from a generator of its own, so that its text does not depend on what else is in the batch. Shapes: B
-sequences, V vocabulary. Knows nothing of the model, of text, or of when a sequence is over.
+A request draws noise of its own seed and position, so that its text does not depend on what else is in the batch.
+Shapes: B sequences, V vocabulary. Knows nothing of the model, of text, or of when a sequence is over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from llm_decoder.noise import gumbel
 from llm_decoder.request import Request
+from llm_decoder.transfer import upload
 
 
 class Sampled(NamedTuple):
@@ -25,10 +26,7 @@ class Sampled(NamedTuple):
 
 
 class Sampler:
-    """Draws one token for each sequence; keeps a generator for each that is not greedy."""
-
-    def __init__(self) -> None:
-        self._generators: WeakKeyDictionary[Request, torch.Generator] = WeakKeyDictionary()
+    """Draws one token for each sequence; keeps nothing between steps."""
 
     @torch.inference_mode()
     def sample(self, logits_BV: Tensor, requests: Sequence[Request]) -> list[Sampled]:
@@ -39,24 +37,19 @@ class Sampler:
         drawing = [i for i, request in enumerate(requests) if request.sampling.temperature > 0]
         if drawing:
             drawn = [requests[i] for i in drawing]
-            logits_BV[drawing] = truncate(logits_BV[drawing], drawn) + self._noise(drawn, logits_BV)
+            # The argmax of logits plus Gumbel noise is a draw from their softmax (Gumbel-max trick).
+            logits_BV[drawing] = truncate(logits_BV[drawing], drawn) + noise(drawn, logits_BV)
         token_ids = logits_BV.argmax(dim=-1).tolist()
         logprobs: list[Sequence[Mapping[int, float]]] = [()] * len(requests)
         for row_V, i in zip(told_BV, telling, strict=True):
             logprobs[i] = [_likeliest(row_V, token_ids[i], requests[i].sampling.logprobs or 0)]
         return [Sampled(*pair) for pair in zip(token_ids, logprobs, strict=True)]
 
-    def _noise(self, requests: Sequence[Request], like_BV: Tensor) -> Tensor:
-        """Gumbel noise: the argmax of logits plus it is a draw from their softmax (Gumbel-max trick)."""
-        noise_BV = torch.empty((len(requests), like_BV.shape[1]), dtype=torch.float32)
-        for row_V, request in zip(noise_BV, requests, strict=True):
-            row_V.exponential_(generator=self._generator(request))
-        return -noise_BV.log_().to(like_BV.device)
 
-    def _generator(self, request: Request) -> torch.Generator:
-        if request not in self._generators:
-            self._generators[request] = torch.Generator().manual_seed(request.sampling.seed)
-        return self._generators[request]
+def noise(requests: Sequence[Request], like_BV: Tensor) -> Tensor:
+    """Gumbel noise for the next token of each sequence, on the device of ``like_BV``."""
+    draws = [(request.sampling.seed, request.num_output_tokens) for request in requests]
+    return gumbel(draws, like_BV.shape[1], like_BV.device)
 
 
 def _likeliest(logprobs_V: Tensor, token_id: int, count: int) -> dict[int, float]:
@@ -65,7 +58,7 @@ def _likeliest(logprobs_V: Tensor, token_id: int, count: int) -> dict[int, float
     return {token_id: float(logprobs_V[token_id]), **dict(zip(ids.tolist(), values.tolist(), strict=True))}
 
 
-class _Cells(NamedTuple):
+class Cells(NamedTuple):
     """Single logits of a batch, and a number for each."""
 
     rows: list[int]
@@ -73,18 +66,20 @@ class _Cells(NamedTuple):
     values: list[float]
 
     def add(self, row: int, token_ids: Sequence[int], values: Sequence[float]) -> None:
+        """A value for each of some tokens of a row."""
         self.rows.extend([row] * len(token_ids))
         self.token_ids.extend(token_ids)
         self.values.extend(values)
 
     def tensors(self, device: torch.device) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        index = torch.tensor(self.rows, device=device), torch.tensor(self.token_ids, device=device)
-        return index, torch.tensor(self.values, dtype=torch.float32, device=device)
+        """Their places and values, on ``device``."""
+        rows, token_ids = upload(torch.tensor([self.rows, self.token_ids]), device)
+        return (rows, token_ids), upload(torch.tensor(self.values, dtype=torch.float32), device)
 
 
 def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> None:
     """Penalties, bias, bans and masks, in place."""
-    repeated, shifted, banned = _Cells([], [], []), _Cells([], [], []), _Cells([], [], [])
+    repeated, shifted, banned = Cells([], [], []), Cells([], [], []), Cells([], [], [])
     for row, request in enumerate(requests):
         sampling = request.sampling
         if sampling.repetition_penalty != 1:
@@ -117,7 +112,7 @@ def truncate(logits_BV: Tensor, requests: Sequence[Request]) -> Tensor:
     """
 
     def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=logits_BV.device)[:, None]
+        return upload(torch.tensor(values, dtype=torch.float32)[:, None], logits_BV.device)
 
     logits_BV = logits_BV / column([request.sampling.temperature for request in requests])
     if all(_keeps_everything(request) for request in requests):

@@ -96,9 +96,10 @@ class Scheduler:
         budget = self._prompt_budget(num_decodes=len(step))
         for request in sorted(self.running, key=lambda request: self._rank(request, now_s)):
             num_tokens = min(request.num_uncomputed_tokens, budget)
-            if num_tokens and not any(scheduled.request is request for scheduled in step) and not request.sink.is_full():
-                step.append(Scheduled(request, num_tokens))
-                budget -= num_tokens
+            if not num_tokens or request.sink.is_full() or any(scheduled.request is request for scheduled in step):
+                continue
+            step.append(Scheduled(request, num_tokens))
+            budget -= num_tokens
         return step
 
     def _prompt_budget(self, num_decodes: int) -> int:

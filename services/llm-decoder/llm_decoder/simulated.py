@@ -29,12 +29,11 @@ from trichord.model_config import LlmConfig, ModelConfig
 from trichord.simulation import profile
 from trichord.simulation.latency import DecoderLatency, StepLoad
 
+
 class SimulatedRunner:
     """Waits instead of computing."""
 
-    def __init__(
-        self, config: LlmConfig, latency: DecoderLatency, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, config: LlmConfig, latency: DecoderLatency, sleep: Callable[[float], None] = time.sleep) -> None:
         self.config, self._latency, self._sleep = config, latency, sleep
 
     def step(self, step: Sequence[Scheduled]) -> Tensor:

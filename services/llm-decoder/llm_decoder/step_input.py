@@ -18,7 +18,10 @@ from llm_decoder.scheduler import Scheduled
 
 @dataclass(frozen=True)
 class StepInput:
-    """Sequences with one new token come first; the others are chunks of prompts."""
+    """Sequences with one new token come first; the others are chunks of prompts.
+
+    All but the embeddings are on the host, wherever these are: how a step is run depends on them.
+    """
 
     x_ND: Tensor
     """Embeddings of the new tokens."""
@@ -64,6 +67,6 @@ def step_input(step: Sequence[Scheduled], x_ND: Tensor, block_size: int) -> Step
     tables = [(request.block_table + [0] * widest)[:widest] for request, _ in step]
 
     def int32(values: object) -> Tensor:
-        return torch.tensor(values, dtype=torch.int32, device=x_ND.device)
+        return torch.tensor(values, dtype=torch.int32)
 
     return StepInput(x_ND, int32(positions), int32(slots), int32(starts), int32(lens), int32(tables), int32(rows))

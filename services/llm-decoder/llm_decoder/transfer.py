@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor of the host on ``device``; on a GPU the copy takes its place in the current stream."""
-    if torch.device(device).type != "cuda":
+    """A tensor on ``device``; to a GPU the copy takes its place in the current stream."""
+    if tensor.is_cuda or torch.device(device).type != "cuda":
         return tensor.to(device)
     # From pageable memory the copy would wait for all that the stream has to do before it.
     return tensor.pin_memory().to(device, non_blocking=True)
@@ -28,7 +28,7 @@ class Readback:
             self._copies = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in tensors]
             for copy, tensor in zip(self._copies, tensors, strict=True):
                 copy.copy_(tensor, non_blocking=True)
-            self._event = torch.cuda.Event()
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record()
 
     def wait(self) -> list[Tensor]:

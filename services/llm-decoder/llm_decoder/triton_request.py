@@ -15,16 +15,18 @@ from weakref import WeakValueDictionary
 import torch
 
 from llm_decoder.engine import Engine
-from llm_decoder.request import Finish, Priority, Request, Span, Timings
+from llm_decoder.request import Finish, Priority, Request, Span
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
+from llm_decoder.timings import Timings
 from trichord.errors import InternalError, TrichordError
+from trichord.settings import Backend
 
 
 class TritonRequests:
     """Takes Triton's requests for an engine; remembers those in progress, so that the front can let them rest."""
 
-    def __init__(self, pb_utils: Any, engine: Engine) -> None:
-        self._pb_utils, self._engine = pb_utils, engine
+    def __init__(self, pb_utils: Any, engine: Engine, backend: Backend) -> None:
+        self._pb_utils, self._engine, self._backend = pb_utils, engine, backend
         self._sinks: WeakValueDictionary[str, TritonSink] = WeakValueDictionary()
 
     def take(self, request: Any) -> None:
@@ -36,6 +38,8 @@ class TritonRequests:
                 self._rest(parameters["key"], parameters["is_full"])
                 sink.close()
                 return
+            if parameters["backend"] != self._backend:
+                raise ValueError(f"its front was told {parameters['backend']}, this model {self._backend}")
             self._sinks[parameters["key"]] = sink
             for sample in parse(request, parameters, sink):
                 self._engine.submit(sample)

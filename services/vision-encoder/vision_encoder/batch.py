@@ -7,13 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from trichord.errors import RequestError
 from trichord.media.slicing import TileShape
-from vision_encoder.encoder import VisionEncoder
+
+
+class Encoder(Protocol):
+    """What encodes: ``encoder.VisionEncoder``, or ``simulated.SimulatedEncoder`` in its place."""
+
+    patch_values: int
+    """Values of a flattened patch: 3 * patch * patch."""
+
+    def __call__(self, patches: Tensor, shapes: Sequence[TileShape]) -> list[Tensor]:
+        """Rows [queries, hidden] of each tile; see ``VisionEncoder.forward``."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ Answer = Tensor | RequestError
 """Rows [tokens, hidden] of a request, or what is wrong with it."""
 
 
-def answer(encoder: VisionEncoder, requests: Sequence[tuple[Tensor, Tensor]]) -> list[Answer]:
+def answer(encoder: Encoder, requests: Sequence[tuple[Tensor, Tensor]]) -> list[Answer]:
     """The answer to each request (PATCHES uint8 [1, L, 3 * patch * patch], TILE_SIZES int32 [1, tiles, 2]), in order.
 
     A malformed request gets an error and costs the others nothing.
@@ -40,7 +50,7 @@ def answer(encoder: VisionEncoder, requests: Sequence[tuple[Tensor, Tensor]]) ->
     return [next(rows) if isinstance(tiles, Tiles) else tiles for tiles in parsed]
 
 
-def _encode(encoder: VisionEncoder, requests: list[Tiles]) -> list[Tensor]:
+def _encode(encoder: Encoder, requests: list[Tiles]) -> list[Tensor]:
     if not requests:
         return []
     shapes = [shape for request in requests for shape in request.shapes]
@@ -49,7 +59,7 @@ def _encode(encoder: VisionEncoder, requests: list[Tiles]) -> list[Tensor]:
         return [torch.cat([next(rows) for _ in request.shapes]) for request in requests]
 
 
-def _parse(encoder: VisionEncoder, patches: Tensor, tile_sizes: Tensor) -> Tiles | RequestError:
+def _parse(encoder: Encoder, patches: Tensor, tile_sizes: Tensor) -> Tiles | RequestError:
     if patches.ndim != 3 or len(patches) != 1 or patches.shape[2] != encoder.patch_values:
         return RequestError(f"PATCHES has shape [1, patches, {encoder.patch_values}].", field="PATCHES")
     if tile_sizes.ndim != 3 or len(tile_sizes) != 1 or tile_sizes.shape[1] == 0 or tile_sizes.shape[2] != 2:

@@ -7,7 +7,7 @@ rounding. Knows nothing of images, requests or Triton.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +47,9 @@ class VisionEncoder(nn.Module):
         """
         tiles = torch.split(patches, [shape.height * shape.width for shape in shapes])
         rows: dict[int, Tensor] = {}
-        for shape, members in _by_shape(shapes).items():
-            for chunk in _chunks(members):
-                encoded = self._encode(torch.stack([tiles[index] for index in chunk]), shape)
-                rows.update(zip(chunk, encoded, strict=True))
+        for shape, members in passes(shapes):
+            encoded = self._encode(torch.stack([tiles[index] for index in members]), shape)
+            rows.update(zip(members, encoded, strict=True))
         return [rows[index] for index in range(len(tiles))]
 
     def _encode(self, tiles: Tensor, shape: TileShape) -> Tensor:
@@ -74,13 +73,11 @@ def load(settings: ModelSettings, device: str) -> VisionEncoder:
     return encoder.eval().requires_grad_(False).to(device)
 
 
-def _by_shape(shapes: Sequence[TileShape]) -> dict[TileShape, list[int]]:
-    """Indices of the tiles of each shape."""
+def passes(shapes: Sequence[TileShape]) -> Iterator[tuple[TileShape, list[int]]]:
+    """The passes over tiles of those shapes: the shape of each, and the indices of its tiles."""
     groups = defaultdict(list)
     for index, shape in enumerate(shapes):
         groups[shape].append(index)
-    return groups
-
-
-def _chunks(members: list[int]) -> list[list[int]]:
-    return [members[start : start + MAX_TILES_PER_PASS] for start in range(0, len(members), MAX_TILES_PER_PASS)]
+    for shape, members in groups.items():
+        for start in range(0, len(members), MAX_TILES_PER_PASS):
+            yield shape, members[start : start + MAX_TILES_PER_PASS]

@@ -11,18 +11,16 @@ from typing import Any
 
 import grpc
 import numpy as np
-import structlog
 
-from trichord.errors import DeadlineError, InternalError
+from trichord.errors import DeadlineError
 from trichord.model_config import ModelConfig
+from trichord.served_model import check_rows
 from trichord.server import remaining_s
-from trichord.tensors import BFLOAT16, Array, to_proto
+from trichord.tensors import Array, to_proto
 from trichord.triton.client import TritonClient
 from trichord.v1 import tensor_pb2, vision_pb2, vision_pb2_grpc
 from vision_encoder.prepare import CutImage, Prepared, Preparer
 from vision_encoder.settings import VisionSettings
-
-log = structlog.get_logger(__name__)
 
 MODEL = "siglip"
 """Name of the model in Triton."""
@@ -38,7 +36,6 @@ class VisionFront(vision_pb2_grpc.VisionEncoderServiceServicer):
     ) -> None:
         self._config, self._fingerprint = config, fingerprint
         self._preparer, self._triton, self._settings = preparer, triton, settings
-        self._dtype = {"float32": np.dtype(np.float32), "bfloat16": BFLOAT16}[settings.dtype or config.dtype]
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         """Adds the service to a server; see ``trichord.server.Register``."""
@@ -79,12 +76,8 @@ class VisionFront(vision_pb2_grpc.VisionEncoderServiceServicer):
         tile_sizes = np.array([image.plan.tile_shapes], np.int32)
         inputs: dict[str, Array] = {"PATCHES": image.patches[None], "TILE_SIZES": tile_sizes}
         rows = (await self._triton.infer(MODEL, inputs, timeout_s=timeout_s))["EMBEDDING"]
-        expected = (1, image.plan.num_tokens(self._config.resampler.num_queries), self._config.llm.hidden_size)
-        if rows.shape != expected or rows.dtype != self._dtype:
-            # The fingerprint would lie: Triton runs another checkpoint or type than this front was told.
-            log.error("unexpected output", shape=rows.shape, dtype=str(rows.dtype), expected=expected)
-            raise InternalError("The model is not the one that this encoder serves.")
-        return rows.reshape(expected[1:])
+        shape = (image.plan.num_tokens(self._config.resampler.num_queries), self._config.llm.hidden_size)
+        return check_rows(rows[0], shape, self._settings, self._config)
 
     def _response(self, prepared: Prepared, rows: Array, *, model_ms: float) -> vision_pb2.EncodeImageResponse:
         image = prepared.image

@@ -1,36 +1,28 @@
-"""Whether the encoder can serve: its model is loaded, and has encoded an image once.
+"""Whether the encoder can serve: its model is loaded, and has encoded an image.
 
-Knows nothing of health services; it is a ``trichord.server.Probe``.
+Knows nothing of health services.
 """
 
 from __future__ import annotations
 
 import io
+from functools import partial
 
 from PIL import Image
 
+from trichord.readiness import Readiness
 from trichord.triton.client import TritonClient
 from vision_encoder.front import MODEL, VisionFront
 
 FIRST_IMAGE_TIMEOUT_S = 120.0
-"""The first pass of a model is its slowest: memory is touched and kernels are chosen."""
+"""For the first image of a large tower on a CPU."""
 
 
-class Readiness:
+def readiness(front: VisionFront, triton: TritonClient) -> Readiness:
     """The probe of one encoder."""
-
-    def __init__(self, front: VisionFront, triton: TritonClient) -> None:
-        self._front, self._triton = front, triton
-        self._has_encoded = False
-
-    async def __call__(self) -> bool:
-        """Whether an image would be encoded now. Raises what encoding raises."""
-        if not await self._triton.model_ready(MODEL):
-            return False
-        if not self._has_encoded:
-            await self._front.encode(_white_pixel(), FIRST_IMAGE_TIMEOUT_S)
-            self._has_encoded = True
-        return True
+    return Readiness(
+        partial(triton.model_ready, MODEL), partial(front.encode, _white_pixel(), timeout_s=FIRST_IMAGE_TIMEOUT_S)
+    )
 
 
 def _white_pixel() -> bytes:

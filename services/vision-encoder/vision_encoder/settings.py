@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from trichord.model_config import Dtype
-from trichord.settings import ServiceSettings
+from trichord.settings import FrontSettings
 from vision_encoder.image import ImageLimits
 
 MIB = 1024 * 1024
 
 
-class VisionSettings(ServiceSettings):
+class VisionSettings(FrontSettings):
     """Settings of ``python -m vision_encoder``."""
 
     model_config = SettingsConfigDict(env_prefix="TRICHORD_VISION_")
 
-    checkpoint: Path = Field(description="Directory of the checkpoint: its config, and what the fingerprint is over.")
-    triton: str = Field(description="gRPC target of this pod's Triton, host:port.")
-    dtype: Dtype | None = Field(None, description="Type that Triton runs in; unset: the checkpoint's own.")
     max_image_bytes: int = Field(20 * MIB, gt=0, description="Largest image file in bytes.")
     max_image_pixels: int = Field(
         24_000_000, gt=0, description="Largest width * height. A 12 KB file can hold 100 million pixels of one colour."

@@ -22,6 +22,8 @@ class InProcessTriton:
     def __init__(self, encoder: AudioEncoder) -> None:
         self.encoder = encoder
         self.is_ready = True
+        self.dtype = np.dtype(np.float32)
+        """Of the rows that it answers with."""
         self.error: TrichordError | None = None
         self.hangs = False
         self.lengths: list[int] = []
@@ -47,7 +49,7 @@ class InProcessTriton:
         (answer,) = batch.answer(self.encoder, [torch.from_numpy(pcm.copy())])
         if not isinstance(answer, torch.Tensor):
             raise InternalError("The model failed on this request.")
-        return {"EMBEDDING": answer[None].numpy()}
+        return {"EMBEDDING": answer[None].numpy().astype(self.dtype)}
 
     async def _hang(self) -> None:
         try:

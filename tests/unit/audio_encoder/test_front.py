@@ -26,9 +26,10 @@ from audio_encoder.whisper import Whisper
 from tests.unit.audio_encoder.fakes import InProcessTriton
 from tests.unit.audio_encoder.sounds import file_of, muxed, s16, silent_film, tone, wav, with_flac_length
 from trichord.checkpoint.presets import PRESETS
-from trichord.errors import OverloadedError
+from trichord.errors import OverloadedError, UnavailableError
 from trichord.model_config import AudioConfig, ModelConfig
 from trichord.server import open_channel, start
+from trichord.status import from_rpc_error
 from trichord.tensors import from_proto
 from trichord.v1 import audio_pb2, audio_pb2_grpc, tensor_pb2
 
@@ -62,7 +63,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     settings = AudioSettings(checkpoint=tmp_path, triton="unused", max_audio_seconds=LIMIT_S, **changes)
     triton = InProcessTriton(encoder)
-    front = AudioFront(settings, config, FINGERPRINT, Whisper(triton, config))
+    front = AudioFront(settings, config, FINGERPRINT, Whisper(triton, config, settings))
     server = await start(front.register, settings)
     async with open_channel(f"127.0.0.1:{server.port}", MESSAGE_BYTES) as channel:
         yield Running(audio_pb2_grpc.AudioEncoderServiceStub(channel), triton)
@@ -151,16 +152,19 @@ async def test_compressed_sounds_come_near_the_wav(running: Running, container: 
     assert np.corrcoef(actual.ravel(), expected[: len(actual)].ravel())[0, 1] > 0.9
 
 
-async def test_bfloat16_rows_stay_bfloat16(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    infer = running.triton.infer
-
-    async def in_bfloat16(*args: object, **kwargs: object) -> dict[str, npt.NDArray[Any]]:
-        return {name: array.astype(ml_dtypes.bfloat16) for name, array in (await infer(*args, **kwargs)).items()}
-
-    monkeypatch.setattr(running.triton, "infer", in_bfloat16)
+@pytest.mark.parametrize("changes", [{"dtype": "bfloat16"}])
+async def test_bfloat16_rows_stay_bfloat16(running: Running) -> None:
+    running.triton.dtype = np.dtype(ml_dtypes.bfloat16)
     response = await encode(running, wav(s16(tone(2.5))))
     assert response.embedding.values.dtype == tensor_pb2.DATA_TYPE_BFLOAT16
     assert rows(response).shape == (52 + 14, 64)
+
+
+async def test_rows_of_another_type_than_the_fingerprint_says_never_leave(running: Running) -> None:
+    running.triton.dtype = np.dtype(ml_dtypes.bfloat16)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await encode(running, wav(s16(tone(0.5))))
+    assert isinstance(from_rpc_error(caught.value, "audio encoder"), UnavailableError)
 
 
 FLAC = file_of(tone(1.0), 16_000, "FLAC")

@@ -30,6 +30,8 @@ from trichord.model_config import AudioConfig
 from trichord.triton.repository import model_repository, read_config
 from trichord.v1 import audio_pb2, audio_pb2_grpc, tensor_pb2
 
+SETTINGS = AudioSettings(checkpoint=Path("unused"), triton="unused")
+
 
 @pytest.fixture
 async def triton(encoder: AudioEncoder) -> InProcessTriton:
@@ -38,7 +40,7 @@ async def triton(encoder: AudioEncoder) -> InProcessTriton:
 
 @pytest.fixture
 def whisper(triton: InProcessTriton, audio_config: AudioConfig) -> Whisper:
-    return Whisper(triton, PRESETS["tiny"].model_copy(update={"audio": audio_config}))
+    return Whisper(triton, PRESETS["tiny"].model_copy(update={"audio": audio_config}), SETTINGS)
 
 
 async def test_ready_after_one_whole_window(whisper: Whisper, triton: InProcessTriton) -> None:
@@ -72,7 +74,8 @@ async def test_not_ready_while_the_warm_up_fails(whisper: Whisper, triton: InPro
 async def test_a_triton_on_another_checkpoint_is_never_ready(
     triton: InProcessTriton, audio_config: AudioConfig, audio: dict[str, bool]
 ) -> None:
-    whisper = Whisper(triton, PRESETS["tiny"].model_copy(update={"audio": audio_config.model_copy(update=audio)}))
+    other = PRESETS["tiny"].model_copy(update={"audio": audio_config.model_copy(update=audio)})
+    whisper = Whisper(triton, other, SETTINGS)
     with pytest.raises(UnavailableError, match="another checkpoint"):
         await whisper.ready()
 

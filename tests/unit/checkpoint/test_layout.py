@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Idefics2VisionConfig, LlamaConfig, LlamaForCausalLM, WhisperConfig
+from transformers import Idefics2VisionConfig, LlamaConfig, LlamaForCausalLM
 from transformers.models.idefics2.modeling_idefics2 import Idefics2VisionTransformer
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from tests.unit.checkpoint.whisper_names import CONNECTOR, hugging_face_name
+from tests.unit.checkpoint.whisper_names import CONNECTOR, hugging_face_config, hugging_face_name
 from trichord.checkpoint.layout import is_skipped, num_stored_bytes, parameters_by_part, tensor_shapes
 from trichord.checkpoint.presets import PRESETS
 from trichord.model_config import ModelConfig
@@ -72,16 +72,7 @@ def test_vision_tower_is_an_independent_siglip(config: ModelConfig) -> None:
 def test_audio_tower_is_an_independent_whisper_encoder_and_a_projection(config: ModelConfig) -> None:
     audio, width = config.audio, config.llm.hidden_size
     with torch.device("meta"):
-        reference = WhisperEncoder(
-            WhisperConfig(
-                d_model=audio.n_state,
-                encoder_layers=audio.n_layer,
-                encoder_attention_heads=audio.n_head,
-                encoder_ffn_dim=4 * audio.n_state,
-                num_mel_bins=audio.n_mels,
-                max_source_positions=audio.n_ctx,
-            )
-        )
+        reference = WhisperEncoder(hugging_face_config(audio))
     ours = shapes_under(config, "audio.audio.")
     connector = {"proj.weight": (width, audio.n_state), "proj.bias": (width,), "audio_bos_eos_token.weight": (2, width)}
     assert {name: ours.pop(name) for name in CONNECTOR} == connector

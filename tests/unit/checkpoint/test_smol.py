@@ -10,10 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM, WhisperConfig, WhisperFeatureExtractor
+from transformers import LlamaConfig, LlamaForCausalLM, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from tests.unit.checkpoint.whisper_names import CONNECTOR, hugging_face_name
+from tests.unit.checkpoint.whisper_names import CONNECTOR, hugging_face_config, hugging_face_name
 from trichord.checkpoint.layout import PREFIXES
 from trichord.checkpoint.presets import PRESETS
 from trichord.checkpoint.safetensors_file import DTYPES
@@ -119,20 +119,11 @@ def buzz(pitch_hz: float) -> np.ndarray:
 
 def encode(checkpoint: Path, sound: np.ndarray) -> torch.Tensor:
     """[1500, 384], by the independent encoder with our weights under its names."""
-    audio = SMOL.audio
-    config = WhisperConfig(
-        d_model=audio.n_state,
-        encoder_layers=audio.n_layer,
-        encoder_attention_heads=audio.n_head,
-        encoder_ffn_dim=4 * audio.n_state,
-        num_mel_bins=audio.n_mels,
-        max_source_positions=audio.n_ctx,
-    )
-    encoder = WhisperEncoder(config).eval()
+    encoder = WhisperEncoder(hugging_face_config(SMOL.audio)).eval()
     prefix = PREFIXES["audio"]
     names = {name.removeprefix(prefix) for name in stored_tensors(checkpoint, prefix)} - CONNECTOR
     encoder.load_state_dict({hugging_face_name(n): torch.from_numpy(array(checkpoint, prefix + n)) for n in names})
-    extractor = WhisperFeatureExtractor(feature_size=audio.n_mels)
+    extractor = WhisperFeatureExtractor(feature_size=SMOL.audio.n_mels)
     mel = extractor(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
     with torch.no_grad():
         return torch.as_tensor(encoder(mel).last_hidden_state[0])

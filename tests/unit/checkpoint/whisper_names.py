@@ -1,6 +1,10 @@
-"""OpenAI's names of Whisper's tensors as Hugging Face's, for the tests against its encoder."""
+"""OpenAI's names of Whisper's tensors and sizes as Hugging Face's, for the tests against its encoder."""
 
 from __future__ import annotations
+
+from transformers import WhisperConfig
+
+from trichord.model_config import AudioConfig
 
 _NAMES = (
     ("blocks.", "layers."),
@@ -18,6 +22,18 @@ _NAMES = (
 
 CONNECTOR = frozenset({"proj.weight", "proj.bias", "audio_bos_eos_token.weight"})
 """Tensors under ``audio.audio.`` that are not Whisper's."""
+
+
+def hugging_face_config(audio: AudioConfig) -> WhisperConfig:
+    """The sizes of an encoder in transformers' terms."""
+    return WhisperConfig(
+        d_model=audio.n_state,
+        encoder_layers=audio.n_layer,
+        encoder_attention_heads=audio.n_head,
+        encoder_ffn_dim=4 * audio.n_state,
+        num_mel_bins=audio.n_mels,
+        max_source_positions=audio.n_ctx,
+    )
 
 
 def hugging_face_name(name: str) -> str:

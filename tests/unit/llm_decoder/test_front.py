@@ -151,6 +151,7 @@ async def test_the_engine_is_asked_for_what_was_wished(stub: Stub, triton: Any, 
         "cache_scope": "",
         "timeout_s": call.timeout_s,
         "key": call.parameters["key"],
+        "backend": "torch",
     }
     assert all(isinstance(call.parameters[name], float) for name in ("top_p", "min_p", "presence_penalty"))
     assert 0 < call.timeout_s < 40

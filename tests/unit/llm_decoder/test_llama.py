@@ -12,23 +12,7 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def reference(config, model):
-    theirs = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            num_key_value_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            intermediate_size=config.intermediate_size,
-            rms_norm_eps=config.rms_norm_eps,
-            rope_theta=config.rope_theta,
-            max_position_embeddings=config.max_position_embeddings,
-            tie_word_embeddings=config.tie_word_embeddings,
-            attention_bias=False,
-            mlp_bias=False,
-        )
-    ).eval()
+    theirs = LlamaForCausalLM(LlamaConfig(**config.model_dump())).eval()
     missing, unexpected = theirs.load_state_dict(model.state_dict(), strict=False)
     assert not unexpected
     assert missing in ([], ["lm_head.weight"])

@@ -22,8 +22,8 @@ def random_logits(seed, rows=1):
     return torch.randn(rows, VOCAB, generator=torch.Generator().manual_seed(seed)) * 3
 
 
-def sample(logits_BV, requests, sampler=None):
-    return [sampled.token_id for sampled in (sampler or Sampler()).sample(logits_BV, requests)]
+def sample(logits_BV, requests):
+    return [sampled.token_id for sampled in Sampler().sample(logits_BV, requests)]
 
 
 def likelihoods(logits_BV):
@@ -97,11 +97,11 @@ def test_presence_and_frequency_penalties_count_the_answer_only():
 
 def test_draws_follow_the_distribution():
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, -torch.inf]])
-    drawing = request([1], temperature=1.0, seed=11)
-    sampler = Sampler()
+    drawing = request([1], max_tokens=5000, temperature=1.0, seed=11)
     counts = torch.zeros(5)
     for _ in range(4000):
-        counts[sample(logits.clone(), [drawing], sampler)[0]] += 1
+        drawing.append(sample(logits.clone(), [drawing])[0], 0.0)
+        counts[drawing.output_ids[-1]] += 1
     torch.testing.assert_close(counts / 4000, logits[0].softmax(0), atol=0.03, rtol=0)
     assert counts[4] == 0
 
@@ -109,8 +109,13 @@ def test_draws_follow_the_distribution():
 def test_greedy_rows_are_not_touched_by_their_neighbours():
     logits = random_logits(3, rows=2)
     greedy, drawing = request([1]), request([1], temperature=5.0, seed=1)
-    sampler = Sampler()
-    assert {sample(logits.clone(), [greedy, drawing], sampler)[0] for _ in range(50)} == {int(logits[0].argmax())}
+    chosen = set()
+    for _ in range(50):
+        token_id, drawn = sample(logits.clone(), [greedy, drawing])
+        drawing.append(drawn, 0.0)
+        chosen.add(token_id)
+    assert chosen == {int(logits[0].argmax())}
+    assert len(set(drawing.output_ids)) > 5
 
 
 def test_bias_moves_a_token_up_and_down():
@@ -125,8 +130,9 @@ def test_a_mask_leaves_only_what_it_allows():
     allowed = torch.zeros(VOCAB, dtype=torch.bool)
     allowed[[3, 30]] = True
     constrained.allowed_tokens = lambda output_ids: allowed
-    sampler = Sampler()
-    assert {sample(random_logits(7), [constrained], sampler)[0] for _ in range(50)} == {3, 30}
+    for _ in range(50):
+        constrained.append(sample(random_logits(7), [constrained])[0], 0.0)
+    assert set(constrained.output_ids) == {3, 30}
 
 
 def test_logprobs_are_the_models_own_before_any_change():

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from llm_decoder import stopwatch as module
-from llm_decoder.engine_client import EngineOutput, EngineTimings
+from llm_decoder.engine_client import EngineOutput
 from llm_decoder.stopwatch import Stopwatch
+from llm_decoder.timings import Timings
 
 
 def test_stages_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,7 +14,7 @@ def test_stages_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(seconds))
     stopwatch = Stopwatch()
     stopwatch.tokenized()
-    early = EngineTimings(5, 6, 7, 8, 32, 0)
+    early = Timings(5, 6, 7, 8, 32, 0)
     for token_ids, timings in (([], None), ([1], early), ([2, 3], None), ([4], None)):
         stopwatch.took(EngineOutput(token_ids, None, timings))
     stopwatch.took(EngineOutput([9], None, None, sample=1))

@@ -30,7 +30,7 @@ from vision_encoder.batch import answer
 from vision_encoder.encoder import VisionEncoder
 from vision_encoder.front import VisionFront
 from vision_encoder.prepare import Preparer
-from vision_encoder.readiness import Readiness
+from vision_encoder.readiness import readiness
 from vision_encoder.settings import VisionSettings
 
 FINGERPRINT = "f" * 64
@@ -194,7 +194,7 @@ async def test_a_cancelled_call_leaves_the_service_well(stub, triton) -> None:
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.int32])
 async def test_rows_of_another_type_than_the_fingerprint_says_never_leave(stub, triton, dtype) -> None:
     triton.dtype = np.dtype(dtype)
-    assert isinstance(await error_of(stub, images.PNG), errors.InternalError)
+    assert isinstance(await error_of(stub, images.PNG), errors.UnavailableError)
 
 
 async def test_bfloat16_rows_travel_as_they_are(config: ModelConfig, triton) -> None:
@@ -216,7 +216,7 @@ async def test_get_model_tells_the_limits_while_the_model_loads(stub, triton, co
 
 async def test_healthy_once_an_image_was_encoded(running, triton) -> None:
     front, server = running
-    probe = Readiness(front, triton)
+    probe = readiness(front, triton)
     triton.ready = False
     assert not await probe()
     triton.ready, triton.fail = True, UnavailableError("not yet")

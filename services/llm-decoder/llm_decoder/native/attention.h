@@ -1,57 +1,56 @@
 // Grouped-query attention over a paged cache, and the cache's inner order.
 //
-// Softmax runs over partitions of 256 positions, each computed whole and folded into the ones before it (Dao et al.,
-// arXiv 2205.14135, the online softmax). The partitions of a sequence that decodes are separate tasks, so that a long
-// context occupies all threads; those of a prompt follow one another in one task. Both fold in the same order: a
-// token's attention is the same to the bit whether it is decoded or part of a prompt, however that is cut into chunks.
+// Softmax goes through a context in partitions of 256 positions, each computed whole and folded into those before it
+// (the online softmax of Dao et al., arXiv 2205.14135). What a query does not see adds exact zeros. So a token's
+// attention is the same to the bit, whether it is decoded or part of a prompt, and however the prompt is cut.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "batch.h"
 #include "panels.h"
-#include "team.h"
 
 namespace trichord {
 
-constexpr int kSpan = 16;         // positions that lie together in the cache: a vector of scores
+constexpr int kSpan = 16;         // positions that lie together in the cache: as many as a vector has scores
 constexpr int kPartition = 256;   // positions
 constexpr int kMaxHeadDim = 256;
-constexpr float kUnseen = -1e30f;  // score of a position that a query does not see; finite: its weight must be 0, not NaN
+constexpr float kUnseen = -1e30f;  // score of what a query does not see; finite, so that its weight is 0 and never NaN
 
-// The cache: [layers, blocks, kv_heads, block_size / 16 spans], each span of 16 positions laid out so that dot products
-// read it as a panel of weights: keys as [head_dim / 2][16 positions][2], values as [8 pairs of positions][head_dim][2].
+// The cache is [layers, blocks, kv_heads, block_size / 16] spans of 16 positions, each in the order in which dot
+// products read weights: keys as [head_dim / 2][16 positions][2], values as [8 pairs of positions][head_dim][2].
 class Cache {
  public:
   Cache(const Shape& shape, Bf16* keys, Bf16* values) : shape_(shape), keys_(keys), values_(values) {}
 
-  const Bf16* keys(int layer, int block, int head, int offset) const {
-    return keys_ + span(layer, block, head, offset);
+  const Byte* keys(int layer, int block, int head, int offset) const {
+    return reinterpret_cast<const Byte*>(keys_ + span(layer, block, head, offset));
   }
-  const Bf16* values(int layer, int block, int head, int offset) const {
-    return values_ + span(layer, block, head, offset);
+  const Byte* values(int layer, int block, int head, int offset) const {
+    return reinterpret_cast<const Byte*>(values_ + span(layer, block, head, offset));
   }
 
   // Writes dimensions dim to dim + 15 of a key.
-  void put_key(int layer, int slot, int head, int dim, __m512 values) {
+  void put_key(int layer, int slot, int head, int dim, __m512 key) {
     alignas(32) std::uint32_t pairs[kLanes / 2];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(pairs), narrow(values));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(pairs), narrow(key));
     const int offset = slot % shape_.block_size;
-    Bf16* target = keys_ + span(layer, slot / shape_.block_size, head, offset);
-    auto* column = reinterpret_cast<std::uint32_t*>(target) + dim / 2 * kSpan + offset % kSpan;
-    for (int pair = 0; pair < kLanes / 2; ++pair) column[pair * kSpan] = pairs[pair];
+    auto* columns = reinterpret_cast<std::uint32_t*>(keys_ + span(layer, slot / shape_.block_size, head, offset));
+    for (int pair = 0; pair < kLanes / 2; ++pair) columns[(dim / 2 + pair) * kSpan + offset % kSpan] = pairs[pair];
   }
 
-  // Writes dimensions dim to dim + 15 of a value. The first of a pair of positions clears the second: attention reads
-  // both, and what was left there by another sequence must not matter, not even as 0 x infinity.
-  void put_value(int layer, int slot, int head, int dim, __m512 values) {
+  // Writes dimensions dim to dim + 15 of a value. The first of two positions clears the second: attention reads both,
+  // and what another sequence left there must not matter, not even as 0 x infinity.
+  void put_value(int layer, int slot, int head, int dim, __m512 value) {
     const int offset = slot % shape_.block_size;
-    Bf16* target = values_ + span(layer, slot / shape_.block_size, head, offset);
-    auto* pairs = reinterpret_cast<std::uint32_t*>(target) + offset % kSpan / 2 * shape_.head_dim + dim;
-    __m512i bits = _mm512_cvtepu16_epi32(narrow(values));
+    auto* rows = reinterpret_cast<std::uint32_t*>(values_ + span(layer, slot / shape_.block_size, head, offset));
+    std::uint32_t* pairs = rows + offset % kSpan / 2 * shape_.head_dim + dim;
+    __m512i bits = _mm512_cvtepu16_epi32(narrow(value));
     if (offset % 2) {
       const __m512i first = _mm512_and_si512(_mm512_loadu_si512(pairs), _mm512_set1_epi32(0xffff));
       bits = _mm512_or_si512(first, _mm512_slli_epi32(bits, 16));
@@ -61,9 +60,8 @@ class Cache {
 
  private:
   std::size_t span(int layer, int block, int head, int offset) const {
-    const std::size_t at_block = static_cast<std::size_t>(layer) * shape_.num_blocks + block;
-    const std::size_t at_position = (at_block * shape_.kv_heads + head) * shape_.block_size + offset / kSpan * kSpan;
-    return at_position * shape_.head_dim;
+    const std::size_t at_head = (static_cast<std::size_t>(layer) * shape_.num_blocks + block) * shape_.kv_heads + head;
+    return (at_head * shape_.block_size + offset / kSpan * kSpan) * shape_.head_dim;
   }
 
   const Shape shape_;
@@ -71,109 +69,115 @@ class Cache {
   Bf16* values_;
 };
 
-// Consecutive queries of one sequence and one key/value head, over some partitions of its context.
+// Consecutive queries of one sequence with all query heads of one key/value head: at most kMaxRows rows.
 struct Task {
   int sequence, head;
   int first_query, num_queries;  // tokens of the batch
-  int first_partition, end_partition;
-  bool is_part;  // of what its one query sees
 };
 
-// Softmax in progress for up to kMaxRows rows (queries x query heads): what was summed, relative to the peak so far.
+// One partition of a context as a task's rows see it.
+struct View {
+  const Byte* keys[kPartition / kSpan];
+  const Byte* values[kPartition / kSpan];
+  int num_positions;      // that any row sees
+  int visible[kMaxRows];  // that each row sees; below 1: none
+};
+
+// Softmax in progress, row by row: weights are relative to the peak so far, a score in units of log 2.
 struct Softmax {
-  float peak[kMaxRows];  // of scores in units of log 2
+  float peak[kMaxRows];
   float total[kMaxRows];
   alignas(kLine) float output[kMaxRows * kMaxHeadDim];  // rows of head_dim
 };
 
-// One partition's keys and values as its rows see them.
-struct View {
-  const Byte* keys[kPartition / kSpan];
-  const Byte* values[kPartition / kSpan];
-  int num_positions;        // that any row sees
-  int visible[kMaxRows];    // that each row sees; below 1: none
-};
-
+// scores = queries x keys; meanwhile asks for the next keys, and for the values, which come after all keys.
 template <int kRows>
 void score(float* scores, const Bf16* queries, int head_dim, const View& view) {
-  const int num_spans = (view.num_positions + kSpan - 1) / kSpan;
+  const int num_spans = (view.num_positions + kSpan - 1) / kSpan, span_bytes = kSpan * head_dim * sizeof(Bf16);
   for (int span = 0; span < num_spans; span += 2) {
+    const int second = std::min(span + 1, num_spans - 1);
+    for (int next = span + 2; next < std::min(span + 4, num_spans); ++next) prefetch(view.keys[next], span_bytes);
+    prefetch(view.values[span], span_bytes);
+    prefetch(view.values[second], span_bytes);
     __m512 sum[kRows][2];
     clear(sum);
-    const Byte* second = view.keys[std::min(span + 1, num_spans - 1)];
-    accumulate(sum, queries, head_dim, view.keys[span], second, kLine, head_dim / 2);
+    accumulate(sum, queries, head_dim, view.keys[span], view.keys[second], kLine, head_dim / 2);
     store(scores + span * kSpan, kPartition, sum);
   }
 }
 
+// Scales one row's scores, hides those that it does not see, and returns the highest.
+inline float mask(float* scores, int num_positions, int visible, float scale) {
+  const __m512 unseen = _mm512_set1_ps(kUnseen);
+  __m512 highest = unseen;
+  for (int at = 0; at < num_positions; at += kLanes) {
+    const int num_seen = std::clamp(visible - at, 0, kLanes);
+    const auto seen = static_cast<__mmask16>((1u << num_seen) - 1);
+    const __m512 scaled = _mm512_mask_mul_ps(unseen, seen, _mm512_load_ps(scores + at), _mm512_set1_ps(scale));
+    _mm512_store_ps(scores + at, scaled);
+    highest = _mm512_max_ps(highest, scaled);
+  }
+  return _mm512_reduce_max_ps(highest);
+}
+
+// Turns one row's scores into weights, and returns their total.
+inline float weigh(const float* scores, Bf16* weights, int num_positions, float peak) {
+  __m512 total = _mm512_setzero_ps();
+  for (int at = 0; at < num_positions; at += kLanes) {
+    const __m512 weight = exp2(_mm512_sub_ps(_mm512_load_ps(scores + at), _mm512_set1_ps(peak)));
+    store(weights + at, weight);
+    total = _mm512_add_ps(total, weight);
+  }
+  return _mm512_reduce_add_ps(total);
+}
+
+// output = weights x values.
 template <int kRows>
 void sum_values(float* output, const Bf16* weights, int head_dim, const View& view) {
-  const std::size_t pair_bytes = head_dim * 2 * sizeof(Bf16);
   const int num_pairs = (view.num_positions + 1) / 2;
   for (int dim = 0; dim < head_dim; dim += kPanel) {
     __m512 sum[kRows][2];
     clear(sum);
-    for (int span = 0, pair = 0; pair < num_pairs; ++span, pair += kSpan / 2) {
-      const Byte* values = view.values[span] + dim * 2 * sizeof(Bf16);
-      accumulate(sum, weights + pair * 2, kPartition, values, values + kLine, pair_bytes,
+    for (int pair = 0; pair < num_pairs; pair += kSpan / 2) {
+      const Byte* values = view.values[pair * 2 / kSpan] + dim * 2 * sizeof(Bf16);
+      accumulate(sum, weights + pair * 2, kPartition, values, values + kLine, head_dim * 2 * sizeof(Bf16),
                  std::min(kSpan / 2, num_pairs - pair));
     }
     store(output + dim, head_dim, sum);
   }
 }
 
-// Scores of one row to bf16 weights relative to their peak; both in whole vectors of 32 positions.
-inline void soften(float* scores, Bf16* weights, int num_positions, int visible, float scale, float* peak,
-                   float* total) {
-  __m512 highest = _mm512_set1_ps(kUnseen);
-  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  for (int at = 0; at < num_positions; at += kLanes) {
-    const __mmask16 seen = _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(visible - at));
-    const __m512 unseen = _mm512_set1_ps(kUnseen);
-    const __m512 scaled = _mm512_mask_mul_ps(unseen, seen, _mm512_loadu_ps(scores + at), _mm512_set1_ps(scale));
-    _mm512_storeu_ps(scores + at, scaled);
-    highest = _mm512_max_ps(highest, scaled);
-  }
-  *peak = _mm512_reduce_max_ps(highest);
-  __m512 sum = _mm512_setzero_ps();
-  for (int at = 0; at < num_positions; at += kLanes) {
-    const __m512 weight = exp2(_mm512_sub_ps(_mm512_loadu_ps(scores + at), _mm512_set1_ps(*peak)));
-    store(weights + at, weight);
-    sum = _mm512_add_ps(sum, weight);
-  }
-  *total = _mm512_reduce_add_ps(sum);
-}
+// Attention of kRows rows of queries over one partition.
+using AttendKernel = void (*)(const Bf16* queries, int head_dim, float scale, const View& view, Softmax& softmax);
 
-// Attention of kRows rows over one partition.
 template <int kRows>
 void attend_partition(const Bf16* queries, int head_dim, float scale, const View& view, Softmax& softmax) {
   alignas(kLine) float scores[kRows * kPartition];
   alignas(kLine) Bf16 weights[kRows * kPartition];
   score<kRows>(scores, queries, head_dim, view);
-  for (int row = 0; row < kRows; ++row)
-    soften(scores + row * kPartition, weights + row * kPartition, view.num_positions, view.visible[row], scale,
-           &softmax.peak[row], &softmax.total[row]);
+  for (int row = 0, at = 0; row < kRows; ++row, at += kPartition) {
+    softmax.peak[row] = mask(scores + at, view.num_positions, view.visible[row], scale);
+    softmax.total[row] = weigh(scores + at, weights + at, view.num_positions, softmax.peak[row]);
+  }
   sum_values<kRows>(softmax.output, weights, head_dim, view);
 }
-
-using AttendKernel = void (*)(const Bf16*, int, float, const View&, Softmax&);
 
 template <int... kRows>
 constexpr std::array<AttendKernel, sizeof...(kRows)> attend_kernels(std::integer_sequence<int, kRows...>) {
   return {attend_partition<kRows + 1>...};
 }
 
-// Adds the softmax over further positions to that over earlier ones, row by row.
-inline void fold(Softmax& earlier, const Softmax& further, int num_rows, int head_dim) {
+// Adds the softmax over a later partition to that over all earlier ones.
+inline void fold(Softmax& earlier, const Softmax& later, int num_rows, int head_dim) {
   for (int row = 0; row < num_rows; ++row) {
-    const float peak = std::max(earlier.peak[row], further.peak[row]);
+    const float peak = std::max(earlier.peak[row], later.peak[row]);
     const __m512 keep = exp2(_mm512_set1_ps(earlier.peak[row] - peak));
-    const __m512 add = exp2(_mm512_set1_ps(further.peak[row] - peak));
+    const __m512 add = exp2(_mm512_set1_ps(later.peak[row] - peak));
     earlier.peak[row] = peak;
-    earlier.total[row] = earlier.total[row] * _mm512_cvtss_f32(keep) + further.total[row] * _mm512_cvtss_f32(add);
-    for (int dim = row * head_dim; dim < (row + 1) * head_dim; dim += kLanes) {
-      const __m512 kept = _mm512_mul_ps(_mm512_load_ps(earlier.output + dim), keep);
-      _mm512_store_ps(earlier.output + dim, _mm512_fmadd_ps(_mm512_load_ps(further.output + dim), add, kept));
+    earlier.total[row] = earlier.total[row] * _mm512_cvtss_f32(keep) + later.total[row] * _mm512_cvtss_f32(add);
+    for (int at = row * head_dim; at < (row + 1) * head_dim; at += kLanes) {
+      const __m512 kept = _mm512_mul_ps(_mm512_load_ps(earlier.output + at), keep);
+      _mm512_store_ps(earlier.output + at, _mm512_fmadd_ps(_mm512_load_ps(later.output + at), add, kept));
     }
   }
 }
@@ -184,105 +188,67 @@ class Attention {
   Attention(const Shape& shape, const Cache& cache)
       : shape_(shape),
         cache_(cache),
-        group_(shape.queries_per_head()),
+        group_(shape.queries_per_key()),
         scale_(kLog2E / std::sqrt(static_cast<float>(shape.head_dim))),
         next_task_(shape.layers) {}
 
   void plan(const Batch& batch) {
     batch_ = &batch;
     tasks_.clear();
-    joins_.clear();
+    const int tile = kMaxRows / group_;
     for (int sequence = 0; sequence < batch.num_sequences; ++sequence)
-      for (int head = 0; head < shape_.kv_heads; ++head) plan_head(sequence, head);
-    if (!joins_.empty() && partials_.size() < tasks_.size()) partials_.resize(tasks_.size());
+      for (int head = 0; head < shape_.kv_heads; ++head)
+        for (int query = batch.query_starts[sequence], end = batch.query_starts[sequence + 1]; query < end;
+             query += tile)
+          tasks_.push_back({sequence, head, query, std::min(tile, end - query)});
     for (std::atomic<int>& next : next_task_) next.store(0, std::memory_order_relaxed);
   }
 
-  // Takes tasks of a layer until there are none left. Queries are [kv_heads, tokens, heads / kv_heads, head_dim];
-  // finish(task, softmax) is called for every task that is not a part of another.
+  // Row of a query in [kv_heads, tokens, heads / kv_heads] rows of head_dim: those of a task follow one another.
+  std::size_t query_row(int head, int token) const {
+    return (static_cast<std::size_t>(head / group_) * batch_->num_tokens + token) * group_ + head % group_;
+  }
+
+  // Takes tasks of a layer until none is left; calls finish(task, softmax) after each.
   template <class Finish>
   void run(int layer, const Bf16* queries, Finish finish) {
     const int num_tasks = static_cast<int>(tasks_.size());
     for (int at; (at = next_task_[layer].fetch_add(1, std::memory_order_relaxed)) < num_tasks;) {
-      const Task& task = tasks_[at];
-      if (task.is_part) {
-        attend(layer, task, queries, partials_[at]);
-        continue;
-      }
       Softmax softmax;
-      attend(layer, task, queries, softmax);
-      finish(task, softmax);
+      attend(layer, tasks_[at], queries, softmax);
+      finish(tasks_[at], softmax);
     }
   }
-
-  // Whether there are parts to join, once all tasks of a layer have run.
-  bool has_parts() const { return !joins_.empty(); }
-
-  template <class Finish>
-  void join(Range range, Finish finish) {
-    for (int at = range.begin; at < range.end; ++at) {
-      Softmax& whole = partials_[joins_[at].begin];
-      for (int part = joins_[at].begin + 1; part < joins_[at].end; ++part)
-        fold(whole, partials_[part], group_, shape_.head_dim);
-      finish(tasks_[joins_[at].begin], whole);
-    }
-  }
-
-  int num_joins() const { return static_cast<int>(joins_.size()); }
 
  private:
-  void plan_head(int sequence, int head) {
-    const int first = batch_->query_starts[sequence], end = batch_->query_starts[sequence + 1];
-    const int tile = std::max(1, kMaxRows / group_);
-    if (end - first == 1 && num_partitions(sequence, end) > 1) return plan_parts(sequence, head);
-    for (int query = first; query < end; query += tile) {
-      const int num_queries = std::min(tile, end - query);
-      tasks_.push_back({sequence, head, query, num_queries, 0, num_partitions(sequence, query + num_queries), false});
-    }
-  }
-
-  void plan_parts(int sequence, int head) {
-    const int query = batch_->query_starts[sequence], first = static_cast<int>(tasks_.size());
-    for (int partition = 0; partition < num_partitions(sequence, query + 1); ++partition)
-      tasks_.push_back({sequence, head, query, 1, partition, partition + 1, true});
-    joins_.push_back({first, static_cast<int>(tasks_.size())});
-  }
-
-  // Positions that a token sees, itself among them.
-  int num_visible(int sequence, int token) const {
-    return batch_->context_lens[sequence] - (batch_->query_starts[sequence + 1] - 1 - token);
-  }
-
-  // Partitions that tokens before `end_token` see.
-  int num_partitions(int sequence, int end_token) const {
-    return (num_visible(sequence, end_token - 1) + kPartition - 1) / kPartition;
-  }
-
-  void attend(int layer, const Task& task, const Bf16* queries, Softmax& whole) const {
+  void attend(int layer, const Task& task, const Bf16* queries, Softmax& softmax) const {
     static constexpr auto kKernels = attend_kernels(std::make_integer_sequence<int, kMaxRows>{});
-    const int num_rows = task.num_queries * group_;
-    const std::size_t first_row = (static_cast<std::size_t>(task.head) * batch_->num_tokens + task.first_query) * group_;
-    const Bf16* rows = queries + first_row * shape_.head_dim;
-    Softmax further;
-    for (int partition = task.first_partition; partition < task.end_partition; ++partition) {
-      const bool is_first = partition == task.first_partition;
-      const View seen = view(layer, task, partition);
-      kKernels[num_rows - 1](rows, shape_.head_dim, scale_, seen, is_first ? whole : further);
-      if (!is_first) fold(whole, further, num_rows, shape_.head_dim);
+    const int num_rows = task.num_queries * group_, head_dim = shape_.head_dim;
+    const Bf16* rows = queries + query_row(task.head * group_, task.first_query) * head_dim;
+    kKernels[num_rows - 1](rows, head_dim, scale_, view(layer, task, 0), softmax);
+    Softmax later;
+    for (int begin = kPartition; begin < num_visible(task, task.num_queries - 1); begin += kPartition) {
+      kKernels[num_rows - 1](rows, head_dim, scale_, view(layer, task, begin), later);
+      fold(softmax, later, num_rows, head_dim);
     }
   }
 
-  View view(int layer, const Task& task, int partition) const {
+  // Positions that the task's query sees, itself among them.
+  int num_visible(const Task& task, int query) const {
+    const int num_later = batch_->query_starts[task.sequence + 1] - 1 - (task.first_query + query);
+    return batch_->context_lens[task.sequence] - num_later;
+  }
+
+  View view(int layer, const Task& task, int begin) const {
     View view;
-    const int begin = partition * kPartition;
     for (int row = 0; row < task.num_queries * group_; ++row)
-      view.visible[row] = num_visible(task.sequence, task.first_query + row / group_) - begin;
-    view.num_positions = std::min(kPartition, view.visible[task.num_queries * group_ - 1]);
+      view.visible[row] = num_visible(task, row / group_) - begin;
+    view.num_positions = std::min(kPartition, num_visible(task, task.num_queries - 1) - begin);
     for (int at = 0; at < view.num_positions; at += kSpan) {
       const int block = batch_->blocks(task.sequence)[(begin + at) / shape_.block_size];
       const int offset = (begin + at) % shape_.block_size;
-      view.keys[at / kSpan] = reinterpret_cast<const Byte*>(cache_.keys(layer, block, task.head, offset));
-      view.values[at / kSpan] = reinterpret_cast<const Byte*>(cache_.values(layer, block, task.head, offset));
+      view.keys[at / kSpan] = cache_.keys(layer, block, task.head, offset);
+      view.values[at / kSpan] = cache_.values(layer, block, task.head, offset);
     }
     return view;
   }
@@ -293,9 +259,7 @@ class Attention {
   const float scale_;  // of scores, to units of log 2
   const Batch* batch_ = nullptr;
   std::vector<Task> tasks_;
-  std::vector<Range> joins_;  // tasks that are parts of one
-  std::vector<Softmax> partials_;
-  std::vector<std::atomic<int>> next_task_;  // of each layer: no layer waits until all have left the one before
+  std::vector<std::atomic<int>> next_task_;  // by layer, so that none need be reset while another thread still looks
 };
 
 }  // namespace trichord

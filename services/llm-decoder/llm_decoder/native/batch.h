@@ -13,7 +13,8 @@ struct Shape {
   std::int32_t int8;           // weights are int8, else bf16
   float eps;
 
-  int queries_per_head() const { return heads / kv_heads; }
+  int queries_per_key() const { return heads / kv_heads; }
+  int attended() const { return heads * head_dim; }  // width of what attention reads
 };
 
 struct Batch {

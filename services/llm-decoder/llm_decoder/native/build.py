@@ -1,7 +1,7 @@
 """The native library: compiled from the sources beside this file, kept under ``$TRICHORD_HOME/native``, loaded.
 
-It is compiled where it runs, for the very CPU (a second or three, once): a wheel stays one wheel, and nothing is shipped
-that cannot be read. A file's name is the digest of all that it was made from, so a stale one is never loaded.
+It is compiled where it runs, for the very CPU (a second or three, once): a wheel stays one wheel, and nothing is
+shipped that cannot be read. A file's name is the digest of all that it was made from, so a stale one is never loaded.
 Knows compilers; knows nothing of models.
 """
 
@@ -20,7 +20,7 @@ from trichord.errors import FeatureOffError
 from trichord.home import home
 
 COMPILER = "c++"
-FLAGS = ("-std=c++20", "-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-w")
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread")
 MAX_COMPILE_S = 300.0
 CPU_FLAGS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16")
 """What the kernels are written in: Zen 4, Cooper Lake, Sapphire Rapids and later."""
@@ -31,25 +31,29 @@ SOURCE = Path(__file__).with_name("step.cpp")
 @cache
 def library() -> ctypes.CDLL:
     """The library, compiled if need be. Raises FeatureOffError: this machine cannot compile or run it, and why."""
-    cpu_flags = _cpu_flags()
-    if missing := [flag for flag in CPU_FLAGS if flag not in cpu_flags]:
+    present = cpu_flags()
+    if missing := [flag for flag in CPU_FLAGS if flag not in present]:
         raise FeatureOffError(f"The native step needs a CPU with {', '.join(missing)}.")
-    path = home() / "native" / f"{_digest(cpu_flags)}.so"
-    if not path.exists():
-        _compile(path)
-    return ctypes.CDLL(str(path))
+    try:
+        path = home() / "native" / f"{_digest(present)}.so"
+        if not path.exists():
+            _compile(path)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise FeatureOffError("The native step can not be kept in TRICHORD_HOME or not be loaded from it.") from error
 
 
-def _cpu_flags() -> list[str]:
+def cpu_flags() -> list[str]:
+    """What this machine's CPU can do, in the kernel's words; nothing on machines that the step is not written for."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return []
     with open("/proc/cpuinfo") as lines:
         return next((sorted(line.split()[2:]) for line in lines if line.startswith("flags")), [])
 
 
-def _digest(cpu_flags: list[str]) -> str:
+def _digest(present: list[str]) -> str:
     sources = sorted(path for path in SOURCE.parent.iterdir() if path.suffix in {".cpp", ".h"})
-    digest = hashlib.sha256(" ".join([_run(COMPILER, "--version"), *FLAGS, *cpu_flags]).encode())
+    digest = hashlib.sha256(" ".join([_run(COMPILER, "--version"), *FLAGS, *present]).encode())
     for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()
@@ -66,9 +70,9 @@ def _compile(path: Path) -> None:
 
 def _run(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=MAX_COMPILE_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=MAX_COMPILE_S)  # noqa: S603 - our own words
     except FileNotFoundError as error:
         raise FeatureOffError(f"The native step needs a C++ compiler: there is no {command[0]}.") from error
-    except (OSError, subprocess.SubprocessError) as error:
-        raise FeatureOffError(f"The native step could not be compiled: {' '.join(command[:1])} failed.") from error
+    except subprocess.SubprocessError as error:
+        raise FeatureOffError(f"The native step could not be compiled: {command[0]} failed.") from error
     return done.stdout

@@ -1,17 +1,23 @@
-"""Huge pages for what a step streams: with pages of 4 KiB, page walks take a third of the speed. Knows only addresses."""
+"""Memory for what a step streams. Knows only bytes."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
 
+import torch
 from torch import Tensor
 
 
-def prefer_huge_pages(tensor: Tensor) -> None:
-    """Asks the system to back the tensor's memory, so far untouched, by huge pages; it may decline."""
-    page = mmap.PAGESIZE
-    begin = -(-tensor.data_ptr() // page) * page
-    length = (tensor.data_ptr() + tensor.nbytes - begin) // page * page
+def huge_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros on the CPU in huge pages, if the system has them: page walks take a third of a stream's speed otherwise.
+
+    To be asked for before the memory is first touched, which ``torch.zeros`` does.
+    """
+    tensor = torch.empty(shape, dtype=dtype)
+    begin = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (tensor.data_ptr() + tensor.nbytes - begin) // mmap.PAGESIZE * mmap.PAGESIZE
     if length > 0:
+        # Advice: where it is refused, the pages are small.
         ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
+    return tensor.zero_()

@@ -10,14 +10,14 @@ Shapes: O output channels, I inputs, both multiples of 32 but the vocabulary, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from llm_decoder.llama import Layer, Llama
-from llm_decoder.native.memory import prefer_huge_pages
+from llm_decoder.native.memory import huge_zeros
 from trichord.model_config import LlmConfig
 
 Format = Literal["bf16", "int8"]
@@ -31,8 +31,7 @@ GROUP = 32
 def pack(model: Llama, weights: Format) -> Tensor:
     """All matrices of the model as uint8 [bytes], layer by layer, then the output layer."""
     packer = _PACKERS[weights]
-    packed = torch.empty(_packed_bytes(model.config, weights), dtype=torch.uint8)
-    prefer_huge_pages(packed)
+    packed = huge_zeros((_packed_bytes(model.config, weights),), torch.uint8)
     at = 0
     for matrix_OI in _matrices(model):
         panels = packer(matrix_OI.detach()).flatten()
@@ -43,7 +42,7 @@ def pack(model: Llama, weights: Format) -> Tensor:
 
 def pack_norms(model: Llama) -> Tensor:
     """The norms' weights, float32 [2 * layers + 1, hidden], in the order of their use."""
-    norms = [norm for layer in model.model.layers for norm in _layer_norms(layer)]
+    norms = [norm for layer in _layers(model) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
     return torch.stack([norm.weight.detach().float() for norm in [*norms, model.model.norm]])
 
 
@@ -69,7 +68,7 @@ def int8_panels(matrix_OI: Tensor) -> Tensor:
     scales = (groups.abs().amax(dim=-1, keepdim=True) / 127).to(torch.bfloat16)
     units = (groups / scales.float().clamp_min(torch.finfo(torch.float32).tiny)).round().clamp(-127, 127)
     stored = (units + 128).to(torch.uint8)
-    quads = stored.unflatten(-1, (GROUP // 4, 4)).transpose(2, 3).flatten(2)
+    quads = stored.view(*stored.shape[:-1], GROUP // 4, 4).transpose(2, 3).flatten(2)
     return torch.cat((scales.squeeze(-1).contiguous().view(torch.uint8), quads), dim=-1)
 
 
@@ -84,14 +83,14 @@ def _packed_bytes(config: LlmConfig, weights: Format) -> int:
     return (config.num_hidden_layers * layer + output) // GROUP * bytes_per_group
 
 
-def _layer_norms(layer: Layer) -> tuple[Tensor, Tensor]:
-    return layer.input_layernorm, layer.post_attention_layernorm
+def _layers(model: Llama) -> list[Layer]:
+    return cast("list[Layer]", list(model.model.layers))
 
 
 def _matrices(model: Llama) -> Iterator[Tensor]:
     """The matrices [O, I] in the order of their use, their channels in the order of the panels."""
     head_dim = model.config.head_dim
-    for layer in model.model.layers:
+    for layer in _layers(model):
         attention, mlp = layer.self_attn, layer.mlp
         rotated = torch.cat((attention.q_proj.weight, attention.k_proj.weight))
         yield torch.cat((_halves_side_by_side(rotated, head_dim), attention.v_proj.weight))

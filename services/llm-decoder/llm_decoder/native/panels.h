@@ -5,6 +5,7 @@
 // other rows are computed with it. Knows nothing of layers.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,10 +19,13 @@ using Byte = std::uint8_t;
 
 constexpr int kPanel = 32;    // output channels: two vectors of float sums
 constexpr int kMaxRows = 12;  // 12 x 2 sums, 2 weights and a broadcast activation fill the 32 registers
-constexpr int kInt8MaxRows = 6;  // the same with sums of a group beside the sums of all
 constexpr int kGroup = 32;    // inputs that share an int8 scale, in weights as in activations
 constexpr int kLine = 64;     // bytes of a cache line
 constexpr int kInt8GroupBytes = kPanel * (kGroup + 2);  // 32 bf16 scales, then the weights
+
+inline void prefetch(const Byte* memory, int num_bytes) {
+  for (int at = 0; at < num_bytes; at += kLine) _mm_prefetch(memory + at, _MM_HINT_T1);
+}
 
 // The tile that a kernel fills: row by row, 32 floats each.
 using Tile = float[kMaxRows * kPanel];
@@ -77,64 +81,63 @@ void bf16_panel(float* tile, const Byte* rows, std::size_t row_bytes, int inputs
   store(tile, kPanel, sum);
 }
 
-// A row of int8 activations: the values, then per group a float scale, then per group what cancels the weights' offset.
-struct Int8Row {
-  const Byte* values;
-  int inputs;
-
-  const std::int32_t* quads() const { return reinterpret_cast<const std::int32_t*>(values); }
-  const float* scales() const { return reinterpret_cast<const float*>(values + inputs); }
-  const std::int32_t* offsets() const { return reinterpret_cast<const std::int32_t*>(scales() + inputs / kGroup); }
+// What belongs to a group of int8 activations; those of a row follow its values.
+struct Int8Group {
+  float scale;
+  std::int32_t offset;  // what cancels the offset of the weights
 };
 
-// sum[r] += one group's products: exact in int32, then scaled by the group's two scales.
+inline std::size_t int8_row_bytes(int inputs) { return inputs + inputs / kGroup * sizeof(Int8Group); }
+
+// tile += one group's products: exact in int32, then scaled by the group's two scales.
 template <int kRows>
-inline __attribute__((always_inline)) void accumulate_group(__m512 (&sum)[kRows][2], const Int8Row (&rows)[kRows],
-                                                            int group, const Byte* weights) {
+inline __attribute__((always_inline)) void accumulate_group(float* tile, const Byte* values, const Byte* groups,
+                                                            std::size_t row_bytes, const Byte* weights) {
+  const auto group = [=](int row) { return reinterpret_cast<const Int8Group*>(groups + row * row_bytes); };
   __m512i dot[kRows][2];
-#pragma GCC unroll 6
-  for (int row = 0; row < kRows; ++row) dot[row][0] = dot[row][1] = _mm512_set1_epi32(rows[row].offsets()[group]);
+#pragma GCC unroll 12
+  for (int row = 0; row < kRows; ++row) dot[row][0] = dot[row][1] = _mm512_set1_epi32(group(row)->offset);
   const Byte* quads = weights + kLine;
 #pragma GCC unroll 8
   for (int quad = 0; quad < kGroup / 4; ++quad) {
     const __m512i low = _mm512_load_si512(quads + quad * 2 * kLine);
     const __m512i high = _mm512_load_si512(quads + quad * 2 * kLine + kLine);
-#pragma GCC unroll 6
+#pragma GCC unroll 12
     for (int row = 0; row < kRows; ++row) {
-      const __m512i input = _mm512_set1_epi32(rows[row].quads()[group * (kGroup / 4) + quad]);
+      const __m512i input = _mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(values + row * row_bytes)[quad]);
       dot[row][0] = _mm512_dpbusd_epi32(dot[row][0], low, input);
       dot[row][1] = _mm512_dpbusd_epi32(dot[row][1], high, input);
     }
   }
   const __m512 low_scale = widen(reinterpret_cast<const Bf16*>(weights));
   const __m512 high_scale = widen(reinterpret_cast<const Bf16*>(weights) + kLanes);
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (int row = 0; row < kRows; ++row) {
-    const __m512 scale = _mm512_set1_ps(rows[row].scales()[group]);
-    sum[row][0] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot[row][0]), low_scale), scale, sum[row][0]);
-    sum[row][1] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot[row][1]), high_scale), scale, sum[row][1]);
+    const __m512 scale = _mm512_set1_ps(group(row)->scale);
+    float* sums = tile + row * kPanel;
+    const __m512 low = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[row][0]), low_scale);
+    const __m512 high = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[row][1]), high_scale);
+    _mm512_store_ps(sums, _mm512_fmadd_ps(low, scale, _mm512_load_ps(sums)));
+    _mm512_store_ps(sums + kLanes, _mm512_fmadd_ps(high, scale, _mm512_load_ps(sums + kLanes)));
   }
 }
 
 template <int kRows>
 void int8_panel(float* tile, const Byte* rows, std::size_t row_bytes, int inputs, const Byte* panel,
                 const Byte* fetch) {
-  Int8Row row[kRows];
-  for (int r = 0; r < kRows; ++r) row[r] = {rows + r * row_bytes, inputs};
-  __m512 sum[kRows][2];
-  clear(sum);
+  std::fill(tile, tile + kRows * kPanel, 0.0f);
   for (int group = 0; group < inputs / kGroup; ++group) {
-    if (fetch)
-      for (int line = 0; line < kInt8GroupBytes; line += kLine)
-        _mm_prefetch(fetch + group * kInt8GroupBytes + line, _MM_HINT_T1);
-    accumulate_group(sum, row, group, panel + group * kInt8GroupBytes);
+    if (fetch) prefetch(fetch + group * kInt8GroupBytes, kInt8GroupBytes);
+    accumulate_group<kRows>(tile, rows + group * kGroup, rows + inputs + group * sizeof(Int8Group), row_bytes,
+                            panel + group * kInt8GroupBytes);
+    // The sums rest in the tile: were they kept in registers too, those of a group would no longer fit.
+    asm volatile("" ::: "memory");
   }
-  store(tile, kPanel, sum);
 }
 
 // bf16 values, a multiple of kGroup of them from index `begin`, to int8 of their groups: |value| <= 127 scales.
 inline void quantise(const Bf16* values, Byte* target, int inputs, int begin, int end) {
-  const Int8Row row{target, inputs};
+  auto* groups = reinterpret_cast<Int8Group*>(target + inputs);
   for (int at = begin; at < end; at += kGroup) {
     const __m512 low = widen(values + at), high = widen(values + at + kLanes);
     const float peak = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
@@ -143,39 +146,26 @@ inline void quantise(const Bf16* values, Byte* target, int inputs, int begin, in
     const __m512i high_units = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(target + at), _mm512_cvtepi32_epi8(low_units));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(target + at + kLanes), _mm512_cvtepi32_epi8(high_units));
-    const_cast<float*>(row.scales())[at / kGroup] = peak / 127.0f;
     // Weights are stored as unsigned, 128 too large: what that adds is 128 times the sum of the activations.
-    const_cast<std::int32_t*>(row.offsets())[at / kGroup] =
-        -128 * _mm512_reduce_add_epi32(_mm512_add_epi32(low_units, high_units));
+    groups[at / kGroup] = {peak / 127.0f, -128 * _mm512_reduce_add_epi32(_mm512_add_epi32(low_units, high_units))};
   }
-}
-
-// Kernels for 1, 2, ... rows.
-template <int... kRows>
-constexpr std::array<PanelKernel, sizeof...(kRows)> bf16_kernels(std::integer_sequence<int, kRows...>) {
-  return {bf16_panel<kRows + 1>...};
-}
-
-template <int... kRows>
-constexpr std::array<PanelKernel, sizeof...(kRows)> int8_kernels(std::integer_sequence<int, kRows...>) {
-  return {int8_panel<kRows + 1>...};
 }
 
 // What differs between the two kinds of weights.
 struct Format {
-  const PanelKernel* kernels;
-  int max_rows;
-  int bytes_per_32_inputs;  // of a panel
+  std::array<PanelKernel, kMaxRows> kernels;  // for 1, 2, ... rows
+  int bytes_per_group;                        // of a panel, for a group of inputs
 
-  std::size_t panel_bytes(int inputs) const { return static_cast<std::size_t>(inputs) / 32 * bytes_per_32_inputs; }
+  std::size_t panel_bytes(int inputs) const { return static_cast<std::size_t>(inputs / kGroup) * bytes_per_group; }
 };
 
-inline const Format& format(bool int8) {
-  static constexpr auto kBf16 = bf16_kernels(std::make_integer_sequence<int, kMaxRows>{});
-  static constexpr auto kInt8 = int8_kernels(std::make_integer_sequence<int, kInt8MaxRows>{});
-  static constexpr Format kFormats[] = {{kBf16.data(), kMaxRows, kPanel * 32 * 2},
-                                        {kInt8.data(), kInt8MaxRows, kInt8GroupBytes}};
-  return kFormats[int8];
+template <int... kRows>
+const Format& format(bool int8, std::integer_sequence<int, kRows...>) {
+  static constexpr Format kBf16{{bf16_panel<kRows + 1>...}, kPanel * kGroup * 2};
+  static constexpr Format kInt8{{int8_panel<kRows + 1>...}, kInt8GroupBytes};
+  return int8 ? kInt8 : kBf16;
 }
+
+inline const Format& format(bool int8) { return format(int8, std::make_integer_sequence<int, kMaxRows>{}); }
 
 }  // namespace trichord

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from llm_decoder.llama import Llama, Rope
 from llm_decoder.native import build, packing
-from llm_decoder.native.memory import prefer_huge_pages
 from llm_decoder.step_input import StepInput
 from trichord.errors import FeatureOffError
 from trichord.model_config import LlmConfig
@@ -55,7 +54,7 @@ class _Batch(ctypes.Structure):
 class NativeStep:
     """Runs steps of one model over one cache, one call at a time.
 
-    ``keys`` and ``values``: bf16 [layers, blocks, kv_heads, block_size, head_dim], contiguous, zeroed, and the caller's,
+    ``keys`` and ``values``: bf16 [layers, blocks, kv_heads, block_size, head_dim], contiguous, zeroed, the caller's,
     who may copy whole blocks; the order inside a block and head is the library's own (native/attention.h). Of the model
     only the embedding table is needed afterwards. ``threads`` include the caller's.
 
@@ -66,12 +65,11 @@ class NativeStep:
     """
 
     def __init__(self, model: Llama, keys: Tensor, values: Tensor, *, weights: packing.Format, threads: int) -> None:
+        assert threads >= 1, "the caller's own thread is one"
         if reason := self.is_supported(model, block_size=keys.shape[3]):
             raise FeatureOffError(reason)
         config = model.config
         _check_cache(config, keys, values)
-        for cached in (keys, values):
-            prefer_huge_pages(cached)
         num_positions = min(config.max_position_embeddings, keys.shape[1] * keys.shape[3])
         tensors = [packing.pack(model, weights), packing.pack_norms(model), *_rope_table(config, num_positions)]
         # The library reads these for as long as the object lives.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <immintrin.h>
+#include <sched.h>
 
 #include <atomic>
 #include <functional>
@@ -21,20 +22,21 @@ struct Range {
 
 class Team {
  public:
+  // Throws std::system_error if the system has no thread left.
   explicit Team(int size) : size_(size) {
-    for (int rank = 1; rank < size; ++rank) workers_.emplace_back([this, rank] { serve(rank); });
+    try {
+      for (int rank = 1; rank < size; ++rank) workers_.emplace_back([this, rank] { serve(rank); });
+    } catch (...) {
+      size_ = static_cast<int>(workers_.size()) + 1;
+      dismiss();
+      throw;
+    }
   }
 
-  ~Team() {
-    job_ = nullptr;
-    barrier();
-    for (std::thread& worker : workers_) worker.join();
-  }
+  ~Team() { dismiss(); }
 
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
-
-  int size() const { return size_; }
 
   // Runs job(rank) on every rank, the caller being rank 0, and returns when all are done.
   void run(std::function<void(int)> job) {
@@ -47,15 +49,19 @@ class Team {
   // Waits until every rank is here; what any of them wrote before is seen by all after.
   void barrier() {
     const unsigned meeting = meeting_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_.load(std::memory_order_relaxed)) {
       arrived_.store(0, std::memory_order_relaxed);
       meeting_.store(meeting + 1, std::memory_order_release);
       meeting_.notify_all();
       return;
     }
-    for (int spin = 0; spin < kSpins; ++spin) {
+    for (int spin = 1; spin < kSpins; ++spin) {
       if (meeting_.load(std::memory_order_acquire) != meeting) return;
-      _mm_pause();
+      if (spin % kPauses) {
+        _mm_pause();
+      } else {
+        sched_yield();
+      }
     }
     meeting_.wait(meeting, std::memory_order_acquire);
   }
@@ -67,7 +73,10 @@ class Team {
   }
 
  private:
-  static constexpr int kSpins = 2000;  // x some 40 cycles: about 20 us
+  static constexpr int kSpins = 2000;  // some tens of microseconds
+  // Between two offers of the core to others: the rank that is waited for may be queued for this very core, and a busy
+  // machine makes every step ten times as slow then.
+  static constexpr int kPauses = 32;
 
   void serve(int rank) {
     for (;;) {
@@ -78,7 +87,13 @@ class Team {
     }
   }
 
-  const int size_;
+  void dismiss() {
+    job_ = nullptr;
+    barrier();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  std::atomic<int> size_;
   std::function<void(int)> job_;
   std::atomic<int> arrived_{0};
   std::atomic<unsigned> meeting_{0};

@@ -19,7 +19,7 @@ class TritonPythonModel:
         torch.set_num_threads(settings.threads)
         load = simulated.load_engine if settings.backend == "simulated" else load_engine
         self.engine = load(settings)
-        self.requests = TritonRequests(pb_utils, self.engine)
+        self.requests = TritonRequests(pb_utils, self.engine, settings.backend)
         self.metrics = EngineMetrics(pb_utils, self.engine.gauges)
 
     def execute(self, requests):

@@ -3,31 +3,28 @@
 import torch
 import triton_python_backend_utils as pb_utils
 
+from trichord.logs import configure
 from trichord.settings import ModelSettings
-from vision_encoder import batch, encoder
+from trichord.triton import adapter
+from vision_encoder import batch, encoder, simulated
 
 
 class TritonPythonModel:
     """One encoder; ``execute`` answers each request on its own."""
 
     def initialize(self, args):
+        configure("info")
         settings = ModelSettings.from_environment()
         torch.set_num_threads(settings.threads)
-        on_gpu = args["model_instance_kind"] == "GPU"
-        self.encoder = encoder.load(settings, f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu")
+        if settings.backend == "simulated":
+            self.encoder = simulated.load(settings)
+            return
+        self.encoder = encoder.load(settings, adapter.device(args))
 
     def execute(self, requests):
         images = [(_input(request, "PATCHES"), _input(request, "TILE_SIZES")) for request in requests]
-        return [_response(answer) for answer in batch.answer(self.encoder, images)]
+        return [adapter.response(pb_utils, answer) for answer in batch.answer(self.encoder, images)]
 
 
 def _input(request, name):
     return torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
-
-
-def _response(answer):
-    if not isinstance(answer, torch.Tensor):
-        error = pb_utils.TritonError(answer.message, pb_utils.TritonError.INVALID_ARG)
-        return pb_utils.InferenceResponse(error=error)
-    rows = answer[None].contiguous().cpu()
-    return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("EMBEDDING", rows)])

@@ -1,0 +1,47 @@
+"""Every setting of every process says what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import audio_encoder.settings
+import gateway.settings
+import llm_decoder.loading
+import llm_decoder.settings
+import vision_encoder.settings
+from trichord.settings import FrontSettings, ModelSettings, ServiceSettings, Settings
+
+SERVICES = (
+    gateway.settings.GatewaySettings,
+    vision_encoder.settings.VisionSettings,
+    audio_encoder.settings.AudioSettings,
+    llm_decoder.settings.DecoderSettings,
+)
+CLASSES = (*SERVICES, ServiceSettings, FrontSettings, ModelSettings, llm_decoder.loading.EngineSettings)
+
+
+def below(cls: type[Settings]) -> Iterator[type[Settings]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from below(child)
+
+
+def test_no_class_is_forgotten_here() -> None:
+    ours = {cls for cls in below(Settings) if not cls.__module__.startswith("tests.") and "test_" not in cls.__module__}
+    assert ours == set(CLASSES)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_field_is_described(cls: type[Settings]) -> None:
+    assert cls.model_fields
+    for name, field in cls.model_fields.items():
+        description = field.description or ""
+        assert description.endswith("."), f"{cls.__name__}.{name} has no description, or not a sentence"
+
+
+def test_no_two_services_read_the_same_variables() -> None:
+    prefixes = [str(cls.model_config["env_prefix"]) for cls in SERVICES]
+    assert len(set(prefixes)) == len(prefixes)
+    assert all(prefix.startswith("TRICHORD_") for prefix in prefixes)

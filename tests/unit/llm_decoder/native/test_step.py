@@ -1,0 +1,86 @@
+"""The native step against the torch module in float32 on the same weights."""
+
+import pytest
+import torch
+
+from tests.unit.llm_decoder.native.driver import CONFIG, Run, bf16_llama, by_torch, in_float32, native, random_ids
+
+LENGTHS = (300, 40, 17, 9)
+# Prompts in chunks that end anywhere, beside sequences that decode; one context of more than a partition (256).
+SCHEDULE = [
+    {0: 250, 1: 7},
+    {0: 1, 1: 20, 2: 16},
+    *[{0: 1, 1: 1, 2: 1}],
+    {0: 41, 1: 1, 3: 8},
+    {0: 1, 1: 1, 3: 1},
+    *[{0: 1, 1: 1}] * 6,
+    {1: 4},
+]
+
+MODELS = {
+    "three queries a key": {},
+    "four queries a key": {"num_attention_heads": 8},
+    "multi-head": {"num_attention_heads": 2, "num_key_value_heads": 2},
+    "multi-query, twelve": {"num_attention_heads": 12, "num_key_value_heads": 1},
+    "wide heads": {"head_dim": 64, "num_attention_heads": 3, "num_key_value_heads": 1},
+    "widest heads": {"head_dim": 256, "num_attention_heads": 2, "num_key_value_heads": 1},
+    "tied": {"tie_word_embeddings": True},
+    "narrow": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1},
+    "long rope": {"rope_theta": 5_000_000.0},
+}
+
+
+def relative_errors(found, expected):
+    return [((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in zip(found, expected, strict=True)]
+
+
+@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("block_size", [16, 32])
+def test_equals_the_torch_module(changes, block_size):
+    model = bf16_llama(CONFIG.model_copy(update=changes))
+    exact, ids = in_float32(model), random_ids(*LENGTHS)
+    expected = Run(exact, by_torch(exact, block_size), ids, block_size).logits(SCHEDULE)
+    torchs = Run(model, by_torch(model, block_size), ids, block_size).logits(SCHEDULE)
+
+    ours = Run(model, native(model, block_size, threads=2), ids, block_size).logits(SCHEDULE)
+
+    for error, torchs_error in zip(relative_errors(ours, expected), relative_errors(torchs, expected), strict=True):
+        assert error < min(0.02, torchs_error), "nearer to float32 than torch in bf16 is"
+
+
+@pytest.mark.parametrize("changes", [{}, {"head_dim": 64}, {"tie_word_embeddings": True}], ids=str)
+def test_int8_weights_are_near(changes):
+    model = bf16_llama(CONFIG.model_copy(update=changes))
+    exact, ids = in_float32(model), random_ids(*LENGTHS)
+    expected = Run(exact, by_torch(exact), ids).logits(SCHEDULE)
+
+    ours = Run(model, native(model, weights="int8"), ids).logits(SCHEDULE)
+
+    assert max(relative_errors(ours, expected)) < 0.06
+    assert not torch.equal(ours[0], Run(model, native(model), ids).logits(SCHEDULE)[0]), "int8 was asked for"
+
+
+def test_only_the_logits_that_are_wanted_are_computed_in_their_order():
+    model, (ids,) = bf16_llama(), random_ids(20)
+    everything = native(model)(Run(model, native(model), [ids]).step_input([(0, 20)])).clone()
+    step = Run(model, native(model), [ids]).step_input([(0, 20)])
+    for rows in ([19], [3, 0, 19], []):
+        object.__setattr__(step, "logit_rows_R", torch.tensor(rows, dtype=torch.int32))
+        assert torch.equal(native(model)(step), everything[rows])
+
+
+def test_a_block_can_be_copied():
+    model, (ids,) = bf16_llama(), random_ids(18)
+    forward = native(model)
+    run = Run(model, forward, [ids])
+    forward(run.step_input([(0, 16)]))
+    step = run.step_input([(0, 1)])
+    expected = forward(step).clone()
+    (keys, values), old = forward.cache, step.block_tables_BM[0, 0].item()
+    new = next(block for block in range(10) if block not in step.block_tables_BM)
+
+    for cached in (keys, values):
+        cached[:, new], cached[:, old] = cached[:, old].clone(), 0
+    step.block_tables_BM[0, 0] = new
+
+    assert torch.equal(forward(step), expected)
