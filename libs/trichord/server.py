@@ -55,9 +55,9 @@ def open_channel(target: str, max_message_bytes: int) -> grpc.aio.Channel:
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.initial_reconnect_backoff_ms", 250),
         ("grpc.max_reconnect_backoff_ms", 2_000),  # gRPC's own 120 s would outlast a restarted peer by far
+        # Channels share connections by address otherwise, and with them the backoff of a server that is long gone.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
-    # Channels share connections by address otherwise, and with them the backoff of a server that is long gone.
-    options.append(("grpc.use_local_subchannel_pool", 1))
     return grpc.aio.insecure_channel(target, options=options)
 
 
