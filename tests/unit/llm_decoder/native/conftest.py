@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from llm_decoder.native import build
 
+from llm_decoder.native import build
 from trichord import home
 
 

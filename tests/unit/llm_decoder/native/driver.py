@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
+
 from llm_decoder.kv_cache import KvCache, TorchForward
 from llm_decoder.llama import Llama
 from llm_decoder.native.packing import Format
 from llm_decoder.native.step import NativeStep
 from llm_decoder.step_input import Forward, StepInput
-from torch import Tensor
-
 from tests.fakes import LLM, random_llama
 from trichord.model_config import LlmConfig
 
@@ -57,11 +57,17 @@ def random_ids(*lengths: int) -> list[Tensor]:
     return [torch.randint(0, CONFIG.vocab_size, (length,), generator=generator) for length in lengths]
 
 
-def native(model: Llama, block_size: int = 16, weights: Format = "bf16", threads: int = 1) -> NativeStep:
-    """A native step over a cache that is full of what others might have left there."""
+def used_cache(model: Llama, block_size: int = 16) -> KvCache:
+    """A cache that is full of the worst that others might have left there."""
     cache = KvCache(model.config, NUM_BLOCKS, block_size, torch.bfloat16, "cpu")
     cache.keys.fill_(torch.nan)
     cache.values.fill_(torch.inf)
+    return cache
+
+
+def native(model: Llama, block_size: int = 16, weights: Format = "bf16", threads: int = 1) -> NativeStep:
+    """A native step over a used cache of its own."""
+    cache = used_cache(model, block_size)
     return NativeStep(model, cache.keys, cache.values, weights=weights, threads=threads)
 
 

@@ -1,9 +1,22 @@
 """The native step against the torch module in float32 on the same weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from tests.unit.llm_decoder.native.driver import CONFIG, Run, bf16_llama, by_torch, in_float32, native, random_ids
+from llm_decoder.native.step import NativeStep
+from tests.unit.llm_decoder.native.driver import (
+    CONFIG,
+    NUM_BLOCKS,
+    Run,
+    bf16_llama,
+    by_torch,
+    in_float32,
+    native,
+    random_ids,
+    used_cache,
+)
 
 LENGTHS = (300, 40, 17, 9)
 # Prompts in chunks that end anywhere, beside sequences that decode; one context of more than a partition (256).
@@ -60,27 +73,29 @@ def test_int8_weights_are_near(changes):
     assert not torch.equal(ours[0], Run(model, native(model), ids).logits(SCHEDULE)[0]), "int8 was asked for"
 
 
-def test_only_the_logits_that_are_wanted_are_computed_in_their_order():
-    model, (ids,) = bf16_llama(), random_ids(20)
-    everything = native(model)(Run(model, native(model), [ids]).step_input([(0, 20)])).clone()
-    step = Run(model, native(model), [ids]).step_input([(0, 20)])
-    for rows in ([19], [3, 0, 19], []):
-        object.__setattr__(step, "logit_rows_R", torch.tensor(rows, dtype=torch.int32))
-        assert torch.equal(native(model)(step), everything[rows])
+@pytest.mark.parametrize("rows", [[19], [3, 0, 19], []], ids=str)
+def test_only_the_logits_that_are_wanted_are_computed(rows):
+    model, ids = bf16_llama(), random_ids(20)
+    step = Run(model, native(model), ids).step_input([(0, 20)])
+    everything = native(model)(step)
+    wanted = replace(step, logit_rows_R=torch.tensor(rows, dtype=torch.int32))
+    assert torch.equal(native(model)(wanted), everything[rows])
 
 
 def test_a_block_can_be_copied():
-    model, (ids,) = bf16_llama(), random_ids(18)
-    forward = native(model)
-    run = Run(model, forward, [ids])
+    model, ids = bf16_llama(), random_ids(17)
+    cache = used_cache(model)
+    forward = NativeStep(model, cache.keys, cache.values, weights="bf16", threads=1)
+    run = Run(model, forward, ids)
     forward(run.step_input([(0, 16)]))
     step = run.step_input([(0, 1)])
     expected = forward(step).clone()
-    (keys, values), old = forward.cache, step.block_tables_BM[0, 0].item()
-    new = next(block for block in range(10) if block not in step.block_tables_BM)
+    old, last = step.block_tables_BM[0].tolist()
+    new = next(block for block in range(NUM_BLOCKS) if block not in (old, last))
 
-    for cached in (keys, values):
-        cached[:, new], cached[:, old] = cached[:, old].clone(), 0
+    for cached in (cache.keys, cache.values):
+        cached[:, new] = cached[:, old]
+        cached[:, old] = torch.nan
     step.block_tables_BM[0, 0] = new
 
     assert torch.equal(forward(step), expected)
