@@ -12,13 +12,12 @@ from trichord import home
 
 
 @pytest.fixture(scope="session", autouse=True)
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> None:
     if missing := [flag for flag in build.CPU_FLAGS if flag not in build.cpu_flags()]:
         pytest.skip(f"this CPU has no {', '.join(missing)}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(home.VARIABLE, str(tmp_path_factory.mktemp("home")))
         build.library()
-    yield
 
 
 @pytest.fixture(autouse=True)
