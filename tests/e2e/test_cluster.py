@@ -281,6 +281,7 @@ async def test_the_engine_lets_a_sequence_rest_while_its_reader_is_full(tiny_clu
         "cache_scope": "",
         "timeout_s": 60.0,
         "key": "mine",
+        "backend": "torch",
     }
     inputs = {"INPUT_IDS": np.arange(5, dtype=np.int32)}
 

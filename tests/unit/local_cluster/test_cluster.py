@@ -202,6 +202,8 @@ def start(cluster_home: Path) -> Callable[..., subprocess.Popen[bytes]]:
             env={**os.environ, "TRICHORD_HOME": str(cluster_home)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # A shell starts what it puts in the background deaf to interrupts, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     return run

@@ -40,7 +40,7 @@ def alone(encoder: VisionEncoder, patches: torch.Tensor, shape: TileShape) -> to
     """One tile straight through the parts."""
     pixels = (patches.double() - 127.5) / 127.5
     positions = torch.tensor(position_ids(*shape, encoder.positions_per_side))
-    return encoder.resampler(encoder.vpm(pixels.float()[None], positions), *shape)[0]
+    return encoder.resampler(encoder.vpm(pixels.float(), positions, [len(pixels)])[None], *shape)[0]
 
 
 @settings(max_examples=20, deadline=None)

@@ -20,8 +20,9 @@ from trichord.simulation.identity import simulated as simulated_config
 from trichord.simulation.latency import VisionLatency
 from trichord.simulation.rows import made_by
 from vision_encoder.batch import answer
-from vision_encoder.encoder import MAX_TILES_PER_PASS, VisionEncoder
+from vision_encoder.encoder import VisionEncoder
 from vision_encoder.front import VisionFront
+from vision_encoder.packing import PATCHES_PER_PASS, passes
 from vision_encoder.prepare import Preparer
 from vision_encoder.settings import VisionSettings
 from vision_encoder.simulated import SimulatedEncoder, load
@@ -54,9 +55,9 @@ def test_shapes_are_the_real_ones(encoder: VisionEncoder, shapes: list[TileShape
 def test_it_waits_once_for_each_pass_that_the_real_one_makes(shapes: list[TileShape]) -> None:
     encoder, waits = simulated()
     encoder(patches_of(shapes), shapes)
-    passes = sum(-(-shapes.count(shape) // MAX_TILES_PER_PASS) for shape in set(shapes))
-    assert len(waits) == passes
-    assert sum(waits) == pytest.approx(passes * 0.1 + len(shapes) * 0.01)
+    num_passes = len(list(passes(shapes, PATCHES_PER_PASS)))
+    assert len(waits) == num_passes
+    assert sum(waits) == pytest.approx(num_passes * 0.1 + len(shapes) * 0.01)
 
 
 def test_a_batch_takes_less_than_its_requests_alone() -> None:

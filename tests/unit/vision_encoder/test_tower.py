@@ -53,8 +53,10 @@ def flatten(image: torch.Tensor) -> torch.Tensor:
 
 
 def run(tower: VisionTower, image: torch.Tensor) -> torch.Tensor:
-    height, width = image.shape[2] // 14, image.shape[3] // 14
-    return tower(flatten(image), torch.tensor(position_ids(height, width, 70)))
+    count, height, width = len(image), image.shape[2] // 14, image.shape[3] // 14
+    positions = torch.tensor(position_ids(height, width, 70)).repeat(count)
+    states = tower(flatten(image).flatten(0, 1), positions, [height * width] * count)
+    return states.unflatten(0, (count, -1))
 
 
 @pytest.mark.parametrize(("height", "width"), SHAPES)
