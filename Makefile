@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PRESET ?= smol
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights demo up down test check protos
+.PHONY: help install weights demo up down test check protos bench-cluster bench-engine
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -45,3 +45,9 @@ check: install  ## format, lint, types, architecture, protos
 
 protos: install  ## regenerate libs/trichord/v1
 	BIN=$(BIN) scripts/protos
+
+bench-cluster: weights  ## what a question costs by its kind, through a cluster of its own (a minute)
+	$(BIN)/python -m bench.cluster
+
+bench-engine: weights  ## the decode engine against its limit and its peers (half an hour, on a quiet machine)
+	$(BIN)/python -m bench.engine

@@ -15,6 +15,7 @@ from pathlib import Path
 # Two cores are shared by the tests, three Tritons and the fronts: oversubscribed threads run at a tenth of the speed.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is defined, which other tests may cause first
 
 import hypothesis
 import pytest

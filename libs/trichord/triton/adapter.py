@@ -1,4 +1,4 @@
-"""What the Triton adapters of both encoders share: the device of an instance, and how an answer goes back.
+"""What the Triton adapters share: the device of an instance, and how an encoder's answer goes back.
 
 Knows no torch: it is handed tensors, and Triton's ``triton_python_backend_utils``.
 """

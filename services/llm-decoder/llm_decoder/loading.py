@@ -10,6 +10,7 @@ from pydantic import Field
 
 from llm_decoder.block_manager import BlockManager
 from llm_decoder.engine import Engine
+from llm_decoder.gpu.starting import start_engine
 from llm_decoder.kv_cache import KvCache, TorchForward
 from llm_decoder.llama import Llama
 from llm_decoder.model_runner import ModelRunner
@@ -42,8 +43,11 @@ class EngineSettings(ModelSettings):
     )
 
 
-def load_engine(settings: EngineSettings) -> Engine:
-    """Loads the decoder's share of the checkpoint and starts its engine. Raises CheckpointError or SettingsError."""
+def load_engine(settings: EngineSettings, device: str = "cpu") -> Engine:
+    """Loads the decoder's share of the checkpoint and starts its engine on ``device``.
+
+    Raises CheckpointError or SettingsError.
+    """
     config = ModelConfig.read(settings.checkpoint)
     dtype: torch.dtype = getattr(torch, settings.dtype or config.dtype)
     with torch.device("meta"):
@@ -51,6 +55,10 @@ def load_engine(settings: EngineSettings) -> Engine:
     load_into(model, settings.checkpoint, "llm.", dtype)
     model.eval().requires_grad_(False)
     scheduler = new_scheduler(config.llm, dtype, settings)
+    if device != "cpu":
+        if settings.weights == "int8":
+            raise SettingsError("int8 weights run on the CPU only.")
+        return start_engine(model, scheduler, device)
     cache = KvCache(config.llm, scheduler.blocks.num_blocks, settings.block_size, dtype, "cpu")
     return Engine(ModelRunner(model, _forward(model, cache, settings), settings.block_size), scheduler)
 

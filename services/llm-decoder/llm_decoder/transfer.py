@@ -5,6 +5,7 @@ On the CPU both are nothing. Knows no models and no requests.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,11 @@ def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
         return tensor.to(device)
     # From pageable memory the copy would wait for all that the stream has to do before it.
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def on_device(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Makes ``device`` the one whose streams and events this thread means; threads begin with the first GPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 class Readback:

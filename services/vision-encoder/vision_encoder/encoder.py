@@ -1,14 +1,15 @@
 """The whole vision module: tiles of raw pixels in, embedding rows out, and how it is loaded.
 
-Tiles of one shape run together, whichever request they belong to; a tile's rows do not depend on its company beyond
+Tiles of all shapes run together, whichever request they belong to; a tile's rows do not depend on its company beyond
 rounding. Knows nothing of images, requests or Triton.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,15 +18,13 @@ from trichord.checkpoint.weights import load_into
 from trichord.media.slicing import TileShape
 from trichord.model_config import ModelConfig
 from trichord.settings import ModelSettings
+from vision_encoder.packing import PATCHES_PER_PASS, passes
 from vision_encoder.positions import position_ids
 from vision_encoder.resampler import Resampler
 from vision_encoder.tower import CHANNELS, VisionTower
 
 MIDDLE = 127.5
 """Pixel values 0..255 become (x - 127.5) / 127.5: in [-1, 1], and x - 127.5 is exact in bfloat16."""
-
-MAX_TILES_PER_PASS = 8
-"""Tiles that run at once: about 8 000 patches fill any device, and bound the memory of activations."""
 
 
 class VisionEncoder(nn.Module):
@@ -47,18 +46,25 @@ class VisionEncoder(nn.Module):
         """
         tiles = torch.split(patches, [shape.height * shape.width for shape in shapes])
         rows: dict[int, Tensor] = {}
-        for shape, members in passes(shapes):
-            encoded = self._encode(torch.stack([tiles[index] for index in members]), shape)
+        for members in passes(shapes, PATCHES_PER_PASS):
+            encoded = self._encode([tiles[index] for index in members], [shapes[index] for index in members])
             rows.update(zip(members, encoded, strict=True))
         return [rows[index] for index in range(len(tiles))]
 
-    def _encode(self, tiles: Tensor, shape: TileShape) -> Tensor:
-        """uint8 [N, L, 3 * patch * patch] to [N, queries, hidden]."""
+    def _encode(self, tiles: Sequence[Tensor], shapes: Sequence[TileShape]) -> list[Tensor]:
+        """uint8 [L, 3 * patch * patch] of each tile, tiles of one shape side by side, to [queries, hidden] of each."""
         weight = self.resampler.proj
-        pixels = (tiles.to(weight.device, weight.dtype) - MIDDLE) / MIDDLE
-        positions = torch.tensor(position_ids(*shape, self.positions_per_side), device=weight.device)
-        states = self.vpm(pixels, positions)
-        return self.resampler(states, *shape)  # type: ignore[no-any-return]
+        pixels = torch.cat(list(tiles)).to(weight.device).to(weight.dtype)  # bytes travel, not numbers
+        places = np.concatenate([position_ids(*shape, self.positions_per_side) for shape in shapes])
+        lengths = [len(tile) for tile in tiles]
+        states = self.vpm((pixels - MIDDLE) / MIDDLE, torch.from_numpy(places).to(weight.device), lengths)
+        runs = [(shape, len(list(members))) for shape, members in groupby(shapes)]
+        parts = torch.split(states, [shape.height * shape.width * count for shape, count in runs])
+        return [
+            rows
+            for (shape, count), part in zip(runs, parts, strict=True)
+            for rows in self.resampler(part.view(count, -1, part.shape[-1]), *shape)
+        ]
 
 
 def load(settings: ModelSettings, device: str) -> VisionEncoder:
@@ -71,13 +77,3 @@ def load(settings: ModelSettings, device: str) -> VisionEncoder:
         encoder = VisionEncoder(config)
     load_into(encoder, settings.checkpoint, PREFIXES["vision"], getattr(torch, settings.dtype or config.dtype))
     return encoder.eval().requires_grad_(False).to(device)
-
-
-def passes(shapes: Sequence[TileShape]) -> Iterator[tuple[TileShape, list[int]]]:
-    """The passes over tiles of those shapes: the shape of each, and the indices of its tiles."""
-    groups = defaultdict(list)
-    for index, shape in enumerate(shapes):
-        groups[shape].append(index)
-    for shape, members in groups.items():
-        for start in range(0, len(members), MAX_TILES_PER_PASS):
-            yield shape, members[start : start + MAX_TILES_PER_PASS]

@@ -17,7 +17,7 @@ from trichord.settings import ModelSettings
 from trichord.simulation import profile
 from trichord.simulation.latency import VisionLatency
 from trichord.simulation.rows import seeded_rows
-from vision_encoder.encoder import passes
+from vision_encoder.packing import PATCHES_PER_PASS, passes
 from vision_encoder.tower import CHANNELS
 
 
@@ -37,7 +37,7 @@ class SimulatedEncoder:
 
     def __call__(self, patches: Tensor, shapes: Sequence[TileShape]) -> list[Tensor]:
         """See ``VisionEncoder.forward``; the rows of equal tiles are equal."""
-        for _, members in passes(shapes):
+        for members in passes(shapes, PATCHES_PER_PASS):
             self._sleep(self._latency.pass_s(len(members)))
         tiles = torch.split(patches, [shape.height * shape.width for shape in shapes])
         seeded = (seeded_rows(tile.numpy().tobytes(), *self._rows) for tile in tiles)

@@ -1,19 +1,21 @@
-"""The SigLIP vision tower in NaViT style: patches of one tile in, a state for each patch out.
+"""The SigLIP vision tower in NaViT style: patches of some tiles in, a state for each patch out.
 
-SigLIP-SO400M (arXiv 2303.15343) without its pooling head, for tiles of any shape (arXiv 2307.06304). Every tile attends
-to itself alone: a batch holds tiles of one shape, so that nothing is ever padded. Names of parameters are those of the
+SigLIP-SO400M (arXiv 2303.15343) without its pooling head, for tiles of any shape packed one after another
+(arXiv 2307.06304). Every tile attends to itself alone, and nothing is ever padded. Names of parameters are those of the
 published checkpoint. Knows nothing of images, slices or the resampler.
 
-Shapes: N tiles, L patches of a tile, D width of the tower.
+Shapes: T patches of all tiles, D width of the tower; ``lengths`` are the patches of each tile, and sum to T.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trichord.model_config import VisionConfig
-from vision_encoder.attention import attend
+from vision_encoder.attention import attend_packed
 
 CHANNELS = 3
 
@@ -27,10 +29,10 @@ class VisionTower(nn.Module):
         self.encoder = Encoder(config)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, patches: Tensor, position_ids: Tensor) -> Tensor:
-        """States [N, L, D] of normalised patches [N, L, 3 * patch * patch] at positions [L] of the learned table."""
+    def forward(self, patches: Tensor, position_ids: Tensor, lengths: Sequence[int]) -> Tensor:
+        """States [T, D] of normalised patches [T, 3 * patch * patch] at positions [T] of the learned table."""
         states: Tensor = self.embeddings(patches, position_ids)
-        states = self.encoder(states)
+        states = self.encoder(states, lengths)
         return self.post_layernorm(states)  # type: ignore[no-any-return]
 
 
@@ -44,7 +46,7 @@ class PatchEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.positions_per_side**2, config.hidden_size)
 
     def forward(self, patches: Tensor, position_ids: Tensor) -> Tensor:
-        """[N, L, 3 * patch * patch] and [L] to [N, L, D]."""
+        """[T, 3 * patch * patch] and [T] to [T, D]."""
         weight = self.patch_embedding.weight.flatten(1)
         return functional.linear(patches, weight, self.patch_embedding.bias) + functional.embedding(
             position_ids, self.position_embedding.weight
@@ -58,10 +60,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, states: Tensor) -> Tensor:
-        """[N, L, D] to [N, L, D]."""
+    def forward(self, states: Tensor, lengths: Sequence[int]) -> Tensor:
+        """[T, D] to [T, D]."""
         for layer in self.layers:
-            states = layer(states)
+            states = layer(states, lengths)
         return states
 
 
@@ -75,9 +77,9 @@ class EncoderLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = Mlp(config)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """[N, L, D] to [N, L, D]."""
-        states = states + self.self_attn(self.layer_norm1(states))
+    def forward(self, states: Tensor, lengths: Sequence[int]) -> Tensor:
+        """[T, D] to [T, D]."""
+        states = states + self.self_attn(self.layer_norm1(states), lengths)
         return states + self.mlp(self.layer_norm2(states))  # type: ignore[no-any-return]
 
 
@@ -92,9 +94,9 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """[N, L, D] to [N, L, D]."""
-        mixed = attend(self.q_proj(states), self.k_proj(states), self.v_proj(states), self.num_heads)
+    def forward(self, states: Tensor, lengths: Sequence[int]) -> Tensor:
+        """[T, D] to [T, D]."""
+        mixed = attend_packed(self.q_proj(states), self.k_proj(states), self.v_proj(states), self.num_heads, lengths)
         return self.out_proj(mixed)  # type: ignore[no-any-return]
 
 
@@ -107,5 +109,5 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, states: Tensor) -> Tensor:
-        """[N, L, D] to [N, L, D]."""
+        """[T, D] to [T, D]."""
         return self.fc2(functional.gelu(self.fc1(states), approximate="tanh"))  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import os
 
 import pytest
 import torch
@@ -14,12 +14,12 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def triton_ops() -> Iterator[Ops]:
-    """The kernels, interpreted on the CPU: their arithmetic is tested, not their speed nor their compilation."""
+def triton_ops() -> Ops:
+    """The kernels, interpreted on the CPU (tests/conftest.py): their arithmetic is tested, not their compilation."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("the package triton is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")  # read when a kernel is defined
-        from llm_decoder.gpu.triton_ops import TritonOps
+    if os.environ["TRITON_INTERPRET"] != "1":
+        pytest.skip("kernels are not interpreted")
+    from llm_decoder.gpu.triton_ops import TritonOps
 
-        yield TritonOps()
+    return TritonOps()

@@ -8,6 +8,7 @@ from llm_decoder.loading import EngineSettings, load_engine
 from llm_decoder.metrics import EngineMetrics
 from llm_decoder.triton_request import TritonRequests
 from trichord.logs import configure
+from trichord.triton import adapter
 
 
 class TritonPythonModel:
@@ -17,8 +18,10 @@ class TritonPythonModel:
         configure("info")
         settings = EngineSettings.from_environment()
         torch.set_num_threads(settings.threads)
-        load = simulated.load_engine if settings.backend == "simulated" else load_engine
-        self.engine = load(settings)
+        if settings.backend == "simulated":
+            self.engine = simulated.load_engine(settings)
+        else:
+            self.engine = load_engine(settings, adapter.device(args))
         self.requests = TritonRequests(pb_utils, self.engine, settings.backend)
         self.metrics = EngineMetrics(pb_utils, self.engine.gauges)
 

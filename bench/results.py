@@ -1,0 +1,104 @@
+"""What one run of the engine's bench measured, and the ratios that it is held to.
+
+Pure. A ratio is the median of each round's ratio: the two figures of a round were taken within a minute of each other.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench import contestants as who
+from bench.scores import Score
+from bench.streams import Figures
+
+Choice = Callable[[Figures], float]
+
+
+def altogether(figures: Figures) -> float:
+    """Tokens a second, prompts included."""
+    return figures.tokens_per_s
+
+
+def decoding(figures: Figures) -> float:
+    """Tokens a second while all streams decode."""
+    return figures.decode_tokens_per_s
+
+
+COMPARISONS = (
+    ("engine_over_transformers", who.ENGINE, who.TRANSFORMERS, decoding),
+    ("engine_over_vllm", who.ENGINE, who.VLLM, decoding),
+    ("engine_over_llama_cpp", who.ENGINE, who.LLAMA, decoding),
+    ("int8_over_llama_cpp_q8", who.ENGINE_INT8, who.LLAMA_Q8, decoding),
+    ("triton_over_engine", who.TRITON, who.ENGINE, altogether),
+    ("triton_over_engine_decoding", who.TRITON, who.ENGINE, decoding),
+)
+"""Name of the ratio, whose figure, over whose, and which."""
+FLOORS = {who.ENGINE: "bf16", who.ENGINE_INT8: "int8"}
+"""The way to compute the linear layers that a decode step is held to."""
+
+
+class LongPrompt(NamedTuple):
+    """The 99th percentile of the other streams' waits between tokens, in milliseconds."""
+
+    without_ms: float
+    with_ms: float
+
+
+@dataclass
+class Results:
+    """Lists have one entry for each round."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Who did not take part, or not to the end, and why."""
+    floors: dict[int, list[Mapping[str, float]]] = field(default_factory=lambda: defaultdict(list))
+    """By concurrency: seconds that the linear layers of a step take, by the way they are computed."""
+    runs: dict[tuple[str, int], list[Figures]] = field(default_factory=lambda: defaultdict(list))
+    """By name and concurrency."""
+    long_prompts: dict[str, list[LongPrompt]] = field(default_factory=lambda: defaultdict(list))
+    scores: dict[str, Score] = field(default_factory=dict)
+
+    def skip(self, name: str, reason: str) -> None:
+        """Forgets somebody's runs, and keeps why."""
+        self.skipped[name] = reason
+        for key in [key for key in self.runs if key[0] == name]:
+            del self.runs[key]
+
+    def of_floor(self, name: str, concurrency: int, way: str) -> float:
+        """The decoding rate as a share of what the linear layers alone allow."""
+        pairs = zip(self.runs[name, concurrency], self.floors[concurrency], strict=True)
+        return statistics.median(run.decode_tokens_per_s * floor[way] / concurrency for run, floor in pairs)
+
+    def over(self, name: str, other: str, concurrency: int, figure: Choice) -> float:
+        """One's figure over another's."""
+        pairs = zip(self.runs[name, concurrency], self.runs[other, concurrency], strict=True)
+        return statistics.median(figure(run) / figure(theirs) for run, theirs in pairs)
+
+    def ratios(self) -> dict[str, float]:
+        """Every ratio that there are figures for."""
+        return {name: round(ratio, 3) for name, ratio in self._ratios() if not math.isnan(ratio)}
+
+    def _ratios(self) -> Iterator[tuple[str, float]]:
+        for concurrency in self.floors:
+            for name, way in FLOORS.items():
+                if (name, concurrency) in self.runs and way in self.floors[concurrency][0]:
+                    label = name.replace(" ", "_")
+                    yield f"{label}_of_floor_c{concurrency}", self.of_floor(name, concurrency, way)
+            for label, name, other, figure in COMPARISONS:
+                if {(name, concurrency), (other, concurrency)} <= self.runs.keys():
+                    yield f"{label}_c{concurrency}", self.over(name, other, concurrency, figure)
+        for name, pairs in self.long_prompts.items():
+            ratio = statistics.median(pair.with_ms / pair.without_ms for pair in pairs)
+            yield f"{name.replace(' ', '_')}_gap_p99_under_a_long_prompt", ratio
+        yield from self._quality()
+
+    def _quality(self) -> Iterator[tuple[str, float]]:
+        if {who.ENGINE_INT8, who.REFERENCE} <= self.scores.keys():
+            int8, reference = self.scores[who.ENGINE_INT8], self.scores[who.REFERENCE]
+            yield "int8_greedy_agreement", int8.agreement(reference)
+            yield "int8_perplexity", int8.perplexity / reference.perplexity
