@@ -1,25 +1,26 @@
 """Time to first token and tokens a second for text, an image, a sound and both, through a cluster that it starts.
 
-Every figure is a median over runs, the kinds taken in turn so that none has the quiet moment to itself. Knows nothing
-of how the cluster works.
+Writes its section of docs/measurements.md. Every figure is a median over runs, the kinds taken in turn so that none has
+the quiet moment to itself. Knows nothing of how the cluster works.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import platform
+import re
 import statistics
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from bench.measurements import put
 from trichord.client import OmniClient, audio, image, user
 from trichord.v1 import decoder_pb2, gateway_pb2
 
@@ -83,26 +84,47 @@ async def measure() -> dict[str, Run]:
     return {kind: Run(*map(statistics.median, zip(*some, strict=True))) for kind, some in runs.items()}
 
 
-def show(medians: dict[str, Run]) -> None:
-    """The table, and the line of ratios."""
-    table = Table("question", "prompt tokens", "encode ms", "prefill ms", "first token ms", "tokens/s", box=None)
+def report(medians: dict[str, Run]) -> str:
+    """The section of docs/measurements.md."""
+    lines = [
+        "## A question through the cluster, by its kind",
+        "",
+        f"`make bench-cluster`, {date.today()}: preset smol, one request at a time, answers of {NUM_TOKENS} tokens,",
+        f"medians of {RUNS} runs taken in turn, on {machine()}. An image is `examples/media/sign.png` (3 tiles), a sound",
+        "`examples/media/sentence.flac` (4.7 s). No prefix and no embedding is reused.",
+        "",
+        "| question | prompt tokens | encode ms | prefill ms | first token ms | tokens/s |",
+        "|---|---|---|---|---|---|",
+    ]
     for kind, run in medians.items():
         figures = (run.prompt_tokens, run.encode_ms, run.prefill_ms, run.first_token_ms, run.tokens_per_s)
-        table.add_row(kind, *(f"{figure:.1f}" if figure < 100 else f"{figure:.0f}" for figure in figures))
-    console = Console()
-    console.print(f"{platform.processor() or platform.machine()}, preset smol, medians of {RUNS} runs")
-    console.print(table)
-    text = medians["text"]
-    ratios = {
-        f"first_token_{kind}_over_text": round(run.first_token_ms / text.first_token_ms, 2)
-        for kind, run in medians.items()
-    }
-    print("BENCH", json.dumps(ratios))
+        lines.append(f"| {kind} | " + " | ".join(f"{figure:.0f}" for figure in figures) + " |")
+    return "\n".join(lines)
+
+
+def ratios(medians: dict[str, Run]) -> dict[str, float]:
+    """First tokens in first tokens of text: what hardly depends on the machine."""
+    text_ms = medians["text"].first_token_ms
+    return {f"first_token_{kind}_over_text": round(run.first_token_ms / text_ms, 2) for kind, run in medians.items()}
+
+
+def machine() -> str:
+    """The processor and its cores."""
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{len(models)} cores of {models[0]}"
+
+
+def main() -> None:
+    """Measures, writes the section, prints the ratios."""
+    try:
+        trichord("up", "--name", NAME, "--port", str(PORT), "--preset", "smol")
+        medians = asyncio.run(measure())
+    finally:
+        trichord("down", "--name", NAME)
+    put("cluster", report(medians))
+    print(report(medians))
+    print("BENCH", json.dumps(ratios(medians)))
 
 
 if __name__ == "__main__":
-    try:
-        trichord("up", "--name", NAME, "--port", str(PORT), "--preset", "smol")
-        show(asyncio.run(measure()))
-    finally:
-        trichord("down", "--name", NAME)
+    main()
