@@ -122,7 +122,7 @@ def main() -> None:
         medians = asyncio.run(measure())
     finally:
         trichord("down", "--name", NAME)
-    put("cluster", report(medians))
+    put("bench-cluster", report(medians))
     print(report(medians))
     print("BENCH", json.dumps(ratios(medians)))
 
