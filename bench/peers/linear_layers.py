@@ -10,6 +10,7 @@ import ctypes
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,6 @@ from llm_decoder.llama import Layer, Llama
 from llm_decoder.native import build, packing
 from trichord.checkpoint.weights import load_into
 from trichord.errors import FeatureOffError
-from trichord.home import home
 from trichord.model_config import LlmConfig, ModelConfig
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -88,10 +88,11 @@ def _matrices(model: Llama) -> Iterator[Tensor]:
 
 
 def _compiled() -> ctypes.CDLL:
-    library = home() / "bench" / "linear_layers.so"
-    headers = build.SOURCE.parent
-    subprocess.run([build.COMPILER, *build.FLAGS, f"-I{headers}", str(SOURCE), "-o", str(library)], check=True)
-    return ctypes.CDLL(str(library))
+    with tempfile.TemporaryDirectory() as directory:
+        library = Path(directory) / "linear_layers.so"
+        headers = build.SOURCE.parent
+        subprocess.run([build.COMPILER, *build.FLAGS, f"-I{headers}", str(SOURCE), "-o", str(library)], check=True)
+        return ctypes.CDLL(str(library))
 
 
 def _load(checkpoint: Path) -> Llama:

@@ -4,6 +4,7 @@
 
     step.py       NativeStep: a model, a paged cache, and the call
     packing.py    weights in the order that the kernels read them
+    memory.py     huge pages
     build.py      the library: compiled, kept, loaded, or why not
     step.cpp      the layers, one after another
     panels.h      products with packed weights, bf16 and int8
