@@ -10,9 +10,13 @@ details and back. Knows nothing of gRPC servers, of retries, or of HTTP.
     ├── RequestError                INVALID_ARGUMENT     the caller sent something wrong; ``field`` says where
     │   ├── MediaError                                   a medium cannot be decoded or breaks a limit
     │   └── ContextLengthError                           prompt and answer do not fit the model
+    ├── UnauthenticatedError        UNAUTHENTICATED      the caller shows no key or token, or a wrong one
+    ├── ForbiddenError              PERMISSION_DENIED    the caller's key does not allow this
     ├── NotFoundError               NOT_FOUND            a model or handle that is not there
+    ├── ConflictError               ABORTED              the same request is in progress, or its key was used otherwise
     ├── FingerprintError            FAILED_PRECONDITION  an embedding of an encoder that is not accepted
     ├── OverloadedError             RESOURCE_EXHAUSTED   a bound is reached; try again after ``retry_after_s``
+    │   └── QuotaError                                   the tenant's own budget is spent; ``quota`` says which
     ├── UnavailableError            UNAVAILABLE          a part of the cluster does not answer
     ├── DeadlineError               DEADLINE_EXCEEDED    the request's time is up
     ├── FeatureOffError             UNIMPLEMENTED        this deployment does not do that
@@ -32,18 +36,22 @@ import grpc
 __all__ = [
     "CheckpointError",
     "ClusterError",
+    "ConflictError",
     "ContextLengthError",
     "DeadlineError",
     "FeatureOffError",
     "FingerprintError",
+    "ForbiddenError",
     "InternalError",
     "MediaError",
     "NotFoundError",
     "OverloadedError",
+    "QuotaError",
     "RequestError",
     "SettingsError",
     "StartupError",
     "TrichordError",
+    "UnauthenticatedError",
     "UnavailableError",
 ]
 
@@ -87,11 +95,32 @@ class ContextLengthError(RequestError):
     reason = "CONTEXT_LENGTH_EXCEEDED"
 
 
+class UnauthenticatedError(TrichordError):
+    """The caller shows no key or token, or one that is wrong, expired or revoked; never said which."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class ForbiddenError(TrichordError):
+    """The caller is known, and its key does not allow this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "FORBIDDEN"
+
+
 class NotFoundError(TrichordError):
     """A model or handle that is not there, or not the caller's."""
 
     code = grpc.StatusCode.NOT_FOUND
     reason = "NOT_FOUND"
+
+
+class ConflictError(TrichordError):
+    """The same idempotent request is in progress, or its key was used for another one."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "CONFLICT"
 
 
 class FingerprintError(TrichordError):
@@ -106,6 +135,17 @@ class OverloadedError(TrichordError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
+
+
+class QuotaError(OverloadedError):
+    """The tenant's own budget of one kind is spent; others' requests go on."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, message: str, *, quota: str = "", field: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, field=field, retry_after_s=retry_after_s)
+        self.quota = quota
+        """Which budget: ``requests``, ``tokens``, ``tiles``, ``audio_seconds`` or ``concurrency``."""
 
 
 class UnavailableError(TrichordError):

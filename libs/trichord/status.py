@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -39,13 +39,18 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.TrichordError]] = {
 
 
 def to_status(error: errors.TrichordError) -> grpc.Status:
-    """The status of an error, with ErrorInfo and, where they apply, BadRequest and RetryInfo."""
+    """The status of an error: ErrorInfo and, where they apply, BadRequest, ResourceInfo, QuotaFailure and RetryInfo."""
     message, field = _cut(error.message, MAX_MESSAGE_BYTES), _cut(error.field, MAX_FIELD_BYTES)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"field": field})
     details: list[any_pb2.Any] = [_any(info)]
+    if isinstance(error, errors.NotFoundError):
+        details.append(_any(error_details_pb2.ResourceInfo(resource_type="trichord", resource_name=field)))
     if field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(_any(error_details_pb2.BadRequest(field_violations=[violation])))
+    if isinstance(error, errors.QuotaError):
+        spent = error_details_pb2.QuotaFailure.Violation(subject=error.quota)
+        details.append(_any(error_details_pb2.QuotaFailure(violations=[spent])))
     if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(int(error.retry_after_s * 1000))
@@ -64,15 +69,19 @@ def from_rpc_error(rpc_error: grpc.aio.AioRpcError, peer: str) -> errors.Trichor
     try:
         status = rpc_status.from_call(rpc_error)
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        quota = error_details_pb2.QuotaFailure()
         for detail in status.details if status else ():
-            detail.Unpack(info)
-            detail.Unpack(retry)
+            for message in (info, retry, quota):
+                detail.Unpack(message)
     except (ValueError, DecodeError):  # details that no peer of ours makes
         return _foreign(rpc_error.code(), peer)
     if info.domain != DOMAIN or info.reason not in _BY_REASON:
         return _foreign(rpc_error.code(), peer)
     retry_after_s = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
-    return _BY_REASON[info.reason](status.message, field=info.metadata.get("field", ""), retry_after_s=retry_after_s)
+    error = _BY_REASON[info.reason](status.message, field=info.metadata.get("field", ""), retry_after_s=retry_after_s)
+    if isinstance(error, errors.QuotaError) and quota.violations:
+        error.quota = quota.violations[0].subject
+    return error
 
 
 def _foreign(code: grpc.StatusCode, peer: str) -> errors.TrichordError:
@@ -88,9 +97,7 @@ def _cut(text: str, max_bytes: int) -> str:
     return text.encode(errors="replace")[:max_bytes].decode(errors="ignore")
 
 
-def _any(
-    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
-) -> any_pb2.Any:
+def _any(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

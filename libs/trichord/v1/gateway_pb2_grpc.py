@@ -45,6 +45,26 @@ class OmniServiceStub:
                 request_serializer=trichord_dot_v1_dot_gateway__pb2.PutMediaRequest.SerializeToString,
                 response_deserializer=trichord_dot_v1_dot_gateway__pb2.PutMediaResponse.FromString,
                 _registered_method=True)
+        self.ListMedia = channel.unary_unary(
+                '/trichord.v1.OmniService/ListMedia',
+                request_serializer=trichord_dot_v1_dot_gateway__pb2.ListMediaRequest.SerializeToString,
+                response_deserializer=trichord_dot_v1_dot_gateway__pb2.ListMediaResponse.FromString,
+                _registered_method=True)
+        self.DeleteMedia = channel.unary_unary(
+                '/trichord.v1.OmniService/DeleteMedia',
+                request_serializer=trichord_dot_v1_dot_gateway__pb2.DeleteMediaRequest.SerializeToString,
+                response_deserializer=trichord_dot_v1_dot_gateway__pb2.DeleteMediaResponse.FromString,
+                _registered_method=True)
+        self.Encode = channel.unary_unary(
+                '/trichord.v1.OmniService/Encode',
+                request_serializer=trichord_dot_v1_dot_gateway__pb2.EncodeRequest.SerializeToString,
+                response_deserializer=trichord_dot_v1_dot_gateway__pb2.EncodeResponse.FromString,
+                _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/trichord.v1.OmniService/CountTokens',
+                request_serializer=trichord_dot_v1_dot_gateway__pb2.OmniServiceCountTokensRequest.SerializeToString,
+                response_deserializer=trichord_dot_v1_dot_gateway__pb2.OmniServiceCountTokensResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/trichord.v1.OmniService/GetModel',
                 request_serializer=trichord_dot_v1_dot_gateway__pb2.OmniServiceGetModelRequest.SerializeToString,
@@ -78,6 +98,34 @@ class OmniServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMedia(self, request, context):
+        """Tells the handles of the caller's tenant that are still alive, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMedia(self, request, context):
+        """Forgets a handle at once. NOT_FOUND alike if it never was, has expired, or is another tenant's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Encode(self, request, context):
+        """Encodes one image or sound without generating. The embedding may be sent later as a part of a conversation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTokens(self, request, context):
+        """Counts the tokens of a conversation without generating. Media are encoded for it, unless their embedding is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """Tells which model is served and what a request may hold. UNAVAILABLE while the decoder is away.
         """
@@ -97,6 +145,26 @@ def add_OmniServiceServicer_to_server(servicer, server):
                     servicer.PutMedia,
                     request_deserializer=trichord_dot_v1_dot_gateway__pb2.PutMediaRequest.FromString,
                     response_serializer=trichord_dot_v1_dot_gateway__pb2.PutMediaResponse.SerializeToString,
+            ),
+            'ListMedia': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMedia,
+                    request_deserializer=trichord_dot_v1_dot_gateway__pb2.ListMediaRequest.FromString,
+                    response_serializer=trichord_dot_v1_dot_gateway__pb2.ListMediaResponse.SerializeToString,
+            ),
+            'DeleteMedia': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMedia,
+                    request_deserializer=trichord_dot_v1_dot_gateway__pb2.DeleteMediaRequest.FromString,
+                    response_serializer=trichord_dot_v1_dot_gateway__pb2.DeleteMediaResponse.SerializeToString,
+            ),
+            'Encode': grpc.unary_unary_rpc_method_handler(
+                    servicer.Encode,
+                    request_deserializer=trichord_dot_v1_dot_gateway__pb2.EncodeRequest.FromString,
+                    response_serializer=trichord_dot_v1_dot_gateway__pb2.EncodeResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=trichord_dot_v1_dot_gateway__pb2.OmniServiceCountTokensRequest.FromString,
+                    response_serializer=trichord_dot_v1_dot_gateway__pb2.OmniServiceCountTokensResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -159,6 +227,114 @@ class OmniService:
             '/trichord.v1.OmniService/PutMedia',
             trichord_dot_v1_dot_gateway__pb2.PutMediaRequest.SerializeToString,
             trichord_dot_v1_dot_gateway__pb2.PutMediaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMedia(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trichord.v1.OmniService/ListMedia',
+            trichord_dot_v1_dot_gateway__pb2.ListMediaRequest.SerializeToString,
+            trichord_dot_v1_dot_gateway__pb2.ListMediaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMedia(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trichord.v1.OmniService/DeleteMedia',
+            trichord_dot_v1_dot_gateway__pb2.DeleteMediaRequest.SerializeToString,
+            trichord_dot_v1_dot_gateway__pb2.DeleteMediaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Encode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trichord.v1.OmniService/Encode',
+            trichord_dot_v1_dot_gateway__pb2.EncodeRequest.SerializeToString,
+            trichord_dot_v1_dot_gateway__pb2.EncodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trichord.v1.OmniService/CountTokens',
+            trichord_dot_v1_dot_gateway__pb2.OmniServiceCountTokensRequest.SerializeToString,
+            trichord_dot_v1_dot_gateway__pb2.OmniServiceCountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

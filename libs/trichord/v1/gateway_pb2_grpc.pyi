@@ -47,6 +47,14 @@ class OmniServiceStub:
 
     The handle belongs to the caller's tenant and lives for ttl. Storage is bounded: RESOURCE_EXHAUSTED when full.
     """
+    ListMedia: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListMediaRequest, _gateway_pb2.ListMediaResponse]
+    """Tells the handles of the caller's tenant that are still alive, newest first."""
+    DeleteMedia: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.DeleteMediaRequest, _gateway_pb2.DeleteMediaResponse]
+    """Forgets a handle at once. NOT_FOUND alike if it never was, has expired, or is another tenant's."""
+    Encode: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.EncodeRequest, _gateway_pb2.EncodeResponse]
+    """Encodes one image or sound without generating. The embedding may be sent later as a part of a conversation."""
+    CountTokens: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.OmniServiceCountTokensRequest, _gateway_pb2.OmniServiceCountTokensResponse]
+    """Counts the tokens of a conversation without generating. Media are encoded for it, unless their embedding is kept."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.OmniServiceGetModelRequest, _gateway_pb2.OmniServiceGetModelResponse]
     """Tells which model is served and what a request may hold. UNAVAILABLE while the decoder is away."""
 
@@ -69,6 +77,14 @@ class OmniServiceAsyncStub(OmniServiceStub):
 
     The handle belongs to the caller's tenant and lives for ttl. Storage is bounded: RESOURCE_EXHAUSTED when full.
     """
+    ListMedia: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListMediaRequest, _gateway_pb2.ListMediaResponse]  # type: ignore[assignment]
+    """Tells the handles of the caller's tenant that are still alive, newest first."""
+    DeleteMedia: _aio.UnaryUnaryMultiCallable[_gateway_pb2.DeleteMediaRequest, _gateway_pb2.DeleteMediaResponse]  # type: ignore[assignment]
+    """Forgets a handle at once. NOT_FOUND alike if it never was, has expired, or is another tenant's."""
+    Encode: _aio.UnaryUnaryMultiCallable[_gateway_pb2.EncodeRequest, _gateway_pb2.EncodeResponse]  # type: ignore[assignment]
+    """Encodes one image or sound without generating. The embedding may be sent later as a part of a conversation."""
+    CountTokens: _aio.UnaryUnaryMultiCallable[_gateway_pb2.OmniServiceCountTokensRequest, _gateway_pb2.OmniServiceCountTokensResponse]  # type: ignore[assignment]
+    """Counts the tokens of a conversation without generating. Media are encoded for it, unless their embedding is kept."""
     GetModel: _aio.UnaryUnaryMultiCallable[_gateway_pb2.OmniServiceGetModelRequest, _gateway_pb2.OmniServiceGetModelResponse]  # type: ignore[assignment]
     """Tells which model is served and what a request may hold. UNAVAILABLE while the decoder is away."""
 
@@ -100,6 +116,38 @@ class OmniServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The handle belongs to the caller's tenant and lives for ttl. Storage is bounded: RESOURCE_EXHAUSTED when full.
         """
+
+    @_abc_1.abstractmethod
+    def ListMedia(
+        self,
+        request: _gateway_pb2.ListMediaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListMediaResponse, _abc.Awaitable[_gateway_pb2.ListMediaResponse]]:
+        """Tells the handles of the caller's tenant that are still alive, newest first."""
+
+    @_abc_1.abstractmethod
+    def DeleteMedia(
+        self,
+        request: _gateway_pb2.DeleteMediaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.DeleteMediaResponse, _abc.Awaitable[_gateway_pb2.DeleteMediaResponse]]:
+        """Forgets a handle at once. NOT_FOUND alike if it never was, has expired, or is another tenant's."""
+
+    @_abc_1.abstractmethod
+    def Encode(
+        self,
+        request: _gateway_pb2.EncodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.EncodeResponse, _abc.Awaitable[_gateway_pb2.EncodeResponse]]:
+        """Encodes one image or sound without generating. The embedding may be sent later as a part of a conversation."""
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _gateway_pb2.OmniServiceCountTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.OmniServiceCountTokensResponse, _abc.Awaitable[_gateway_pb2.OmniServiceCountTokensResponse]]:
+        """Counts the tokens of a conversation without generating. Media are encoded for it, unless their embedding is kept."""
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -82,8 +82,23 @@ def test_details_follow_the_google_rpc_error_model() -> None:
 
 
 def test_an_error_without_a_field_violates_none() -> None:
-    details = unpacked(to_status(errors.NotFoundError("No such handle."))).details
+    details = unpacked(to_status(errors.UnavailableError("The decoder does not answer."))).details
     assert [detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in details] == [True]
+
+
+def test_what_is_not_there_is_named() -> None:
+    resource = error_details_pb2.ResourceInfo()
+    field = "messages[0].parts[0].media_handle"
+    details = unpacked(to_status(errors.NotFoundError("No such handle.", field=field))).details
+    assert any(detail.Unpack(resource) for detail in details)
+    assert resource.resource_name == field
+
+
+def test_a_spent_budget_says_which_and_when() -> None:
+    error = errors.QuotaError("Too many tiles this minute.", quota="tiles", retry_after_s=2.5)
+    came = from_rpc_error(rpc_error(to_status(error)), "gateway")
+    assert isinstance(came, errors.QuotaError)
+    assert (came.quota, came.retry_after_s, came.message) == ("tiles", 2.5, "Too many tiles this minute.")
 
 
 @pytest.mark.parametrize("letter", ["x", "ß", "語", "🙂", "\n", "\x00", "%"])
