@@ -163,9 +163,9 @@ class Done(Sink):
         return False
 
 
-def decoder(settings: EngineSettings, config: ModelConfig) -> dict[str, float]:
+def decoder(told: ModelSettings, config: ModelConfig) -> dict[str, float]:
     """Every step of bursts of several sizes; prompts share no prefix."""
-    engine = load_engine(settings)
+    engine = load_engine(told, EngineSettings.model_validate({}))
     recorder = Recorder(engine.runner, engine.sampler)
     engine.runner = engine.sampler = recorder
     params = decoder_pb2.SamplingParams(max_tokens=NEW_TOKENS, ignore_eos=True)
@@ -193,7 +193,7 @@ def decoder(settings: EngineSettings, config: ModelConfig) -> dict[str, float]:
 def measured(checkpoint: Path, threads: int) -> dict[str, object]:
     """The whole profile."""
     config = ModelConfig.read(checkpoint)
-    settings = EngineSettings.model_validate({"checkpoint": checkpoint, "threads": threads})
+    settings = ModelSettings.model_validate({"checkpoint": checkpoint, "threads": threads})
     torch.set_num_threads(1)  # as in the local cluster: encoders have one core, the decoder has all
     figures = {"vision": vision(settings, config), "audio": audio(settings, config)}
     torch.set_num_threads(threads)

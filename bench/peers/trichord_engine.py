@@ -1,6 +1,6 @@
 """Our engine, in this process: what Triton's Python backend runs, without Triton.
 
-Arguments: settings of ``llm_decoder.loading.EngineSettings`` as ``name=value``.
+Arguments: settings of ``ModelSettings`` and ``EngineSettings`` as ``name=value``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from llm_decoder.request import Finish, Request
 from llm_decoder.sampling_limits import check
 from llm_decoder.timings import Timings
 from trichord.errors import TrichordError
+from trichord.settings import ModelSettings
 from trichord.v1 import decoder_pb2
 
 TIMEOUT_S = 600.0
@@ -139,9 +140,11 @@ class Bench:
 def main(settings: dict[str, str]) -> None:
     """Serves an engine of these settings."""
     answers = claim_stdout()
-    checked = EngineSettings.model_validate(settings)
-    torch.set_num_threads(checked.threads)
-    engine = load_engine(checked)
+    told = ModelSettings.model_validate(
+        {name: settings.pop(name) for name in ModelSettings.model_fields.keys() & settings}
+    )
+    torch.set_num_threads(told.threads)
+    engine = load_engine(told, EngineSettings.model_validate(settings))
     bench = Bench(engine)
     serve(answers, f"trichord {trichord.__version__}", generate=bench.generate, score=bench.score)
     engine.close()

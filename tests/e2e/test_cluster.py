@@ -275,6 +275,7 @@ async def test_the_engine_lets_a_sequence_rest_while_its_reader_is_full(tiny_clu
         "ignore_eos": True,
         "logit_bias": "{}",
         "logprobs": -1,
+        "json_schema": "",
         "stop_token_ids": "1",
         "media": "",
         "is_batch": False,
@@ -286,7 +287,7 @@ async def test_the_engine_lets_a_sequence_rest_while_its_reader_is_full(tiny_clu
     inputs = {"INPUT_IDS": np.arange(5, dtype=np.int32)}
 
     async def tell(is_full):
-        control = {"key": "mine", "is_full": is_full}
+        control = {"key": "mine", "is_full": is_full, "ended_samples": "[]"}
         responses = triton.stream("llama", {"INPUT_IDS": inputs["INPUT_IDS"][:0]}, control, timeout_s=5)
         assert [response async for response in responses] == []
 

@@ -9,6 +9,7 @@ from llm_decoder.loading import EngineSettings, load_engine
 from tests.fakes import CollectingSink, request
 from tests.fused import FusedModel
 from trichord.client import user
+from trichord.settings import ModelSettings
 
 PROMPTS = (
     "What is the capital of France?",
@@ -39,7 +40,7 @@ NUM_TOKENS = 16
 def test_greedy_continuations_equal_the_independent_llamas(smol):
     torch.set_num_threads(1)
     fused = FusedModel(smol)
-    engine = load_engine(EngineSettings(checkpoint=smol, dtype="float32", kv_cache_bytes=1 << 28))
+    engine = load_engine(ModelSettings(checkpoint=smol, dtype="float32"), EngineSettings(kv_cache_bytes=1 << 28))
     prompts = [fused.prompt([user(text)], []) for text in PROMPTS]
     sinks = [CollectingSink() for _ in prompts]
     for prompt, sink in zip(prompts, sinks, strict=True):

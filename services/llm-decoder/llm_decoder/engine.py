@@ -124,6 +124,9 @@ class Engine:
 
     def _deliver(self, requests: Sequence[Request], sampled: Sequence[Sampled], now_s: float) -> None:
         for request, (token_id, logprobs) in zip(requests, sampled, strict=True):
+            if request.error:
+                self._fail(request, request.error)
+                continue
             reason = request.append(token_id, now_s)
             if len(request.output_ids) == 1:
                 request.sink.start(request.timings())

@@ -5,28 +5,34 @@ Knows token ids only; knows nothing of text.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import structlog
 
 from llm_decoder.delivery import delivered
 from llm_decoder.intake import Work
 from llm_decoder.media_rows import MediaRows
 from llm_decoder.prompt import PromptTokens
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS
+from llm_decoder.steering import Steering, Wishes
 from llm_decoder.timings import Timings
+from trichord.errors import TrichordError
 from trichord.settings import Backend
 from trichord.tensors import Array
 from trichord.triton.client import Parameter, TritonClient
 
+log = structlog.get_logger(__name__)
+
 MODEL = "llama"
 
-REST_TIMEOUT_S = 5.0
+STEER_TIMEOUT_S = 5.0
 _NO_TOKENS: dict[str, Array] = {"INPUT_IDS": np.zeros(0, np.int32)}
 
 
@@ -51,30 +57,60 @@ class EngineClient:
     def __init__(self, triton: TritonClient, stop_ids: Sequence[int], backend: Backend = "torch") -> None:
         self._triton, self._backend = triton, backend
         self._stop_token_ids = ",".join(map(str, stop_ids))
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def is_ready(self) -> bool:
         """Whether the model is loaded."""
         return await self._triton.model_ready(MODEL)
 
-    async def generate(self, work: Work, *, timeout_s: float) -> AsyncGenerator[EngineOutput, None]:
+    async def generate(
+        self, work: Work, *, timeout_s: float, is_over: Callable[[int], bool] = lambda sample: False
+    ) -> AsyncGenerator[EngineOutput, None]:
         """Generates until every sample has had an output with ``finish``. Closing the iterator frees the sequences.
 
-        Raises OverloadedError, UnavailableError, DeadlineError or InternalError.
+        A sample that ``is_over``, asked after each of its outputs, gives its sequence back while the others go on; more
+        of its outputs may be on their way. Raises OverloadedError, UnavailableError, DeadlineError or InternalError.
         """
         key = secrets.token_hex(16)
         parameters = {**self._parameters(work, timeout_s), "key": key}
         stream = self._triton.stream(MODEL, _inputs(work), parameters, timeout_s=timeout_s)
-        async with (
-            contextlib.aclosing(stream) as responses,
-            contextlib.aclosing(delivered(responses, partial(self._rest, key))) as read,
-        ):
-            async for response in read:
-                yield _output(response)
+        unfinished = set(range(work.sampling.num_samples))
+        try:
+            async with (
+                Steering(partial(self._steer, key)) as steering,
+                contextlib.aclosing(stream) as responses,
+                contextlib.aclosing(delivered(responses, steering.rest, _num_tokens)) as read,
+            ):
+                async for response in read:
+                    output = _output(response)
+                    if output.finish is not None:
+                        unfinished.discard(output.sample)
+                    yield output
+                    if output.sample in unfinished and is_over(output.sample):
+                        steering.end(output.sample)
+        except (GeneratorExit, asyncio.CancelledError):
+            if unfinished:
+                self._leave(key, unfinished)
+            raise
 
-    async def _rest(self, key: str, is_full: bool) -> None:
-        """Lets the sequences of a request rest while nobody reads them, or go on."""
-        parameters: dict[str, Parameter] = {"key": key, "is_full": is_full}
-        stream = self._triton.stream(MODEL, _NO_TOKENS, parameters, timeout_s=REST_TIMEOUT_S)
+    def _leave(self, key: str, unfinished: Iterable[int]) -> None:
+        """Tells the engine, beside everything else, that nobody reads on: Triton passes a cancellation on late."""
+
+        async def leave() -> None:
+            try:
+                await self._steer(key, Wishes(ended_samples=frozenset(unfinished)))
+            except TrichordError as error:
+                log.warning("the engine was not told that a reader left", error=error.message)
+
+        leaving = asyncio.create_task(leave(), name="leaving")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _steer(self, key: str, wishes: Wishes) -> None:
+        """Tells the engine what is wished of a request in progress."""
+        ended_samples = json.dumps(sorted(wishes.ended_samples))
+        parameters: dict[str, Parameter] = {"key": key, "is_full": wishes.is_full, "ended_samples": ended_samples}
+        stream = self._triton.stream(MODEL, _NO_TOKENS, parameters, timeout_s=STEER_TIMEOUT_S)
         async with contextlib.aclosing(stream) as responses:
             async for _ in responses:
                 pass
@@ -107,6 +143,10 @@ def _identities(prompt: PromptTokens, media: MediaRows) -> Iterator[str]:
     for span in prompt.spans:
         yield f"{media.identities[span.embedding]}+{offsets[span.embedding]}"
         offsets[span.embedding] += span.length
+
+
+def _num_tokens(response: dict[str, Array]) -> int:
+    return response["TOKEN_IDS"].size
 
 
 def _output(response: dict[str, Array]) -> EngineOutput:

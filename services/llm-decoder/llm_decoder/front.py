@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 INLINE_BYTES = 8 * 1024
-"""Requests up to this size are prepared at once, in well under a millisecond; larger ones in a thread."""
+"""Requests up to this size are prepared at once, in well under a millisecond; larger ones, and schemas, in a thread."""
 
 
 class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
@@ -73,7 +73,11 @@ class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
         self, work: Work, answers: Sequence[Answer], stopwatch: Stopwatch, timeout_s: float
     ) -> AsyncGenerator[decoder_pb2.TokenChunk, None]:
         """The chunks of the answers, until each has a reason to end; leaving early frees the sequences."""
-        stream = self._engine.generate(work, timeout_s=timeout_s - stopwatch.elapsed_s)
+        stream = self._engine.generate(
+            work,
+            timeout_s=timeout_s - stopwatch.elapsed_s,
+            is_over=lambda sample: answers[sample].reason is not None,
+        )
         async with contextlib.aclosing(stream) as outputs:
             async for output in outputs:
                 stopwatch.took(output)
@@ -109,7 +113,7 @@ class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
 
 async def _prepared(prepare: Callable[[Request], Result], request: Request) -> Result:
     """Prepares a request without holding up other streams for long."""
-    if request.ByteSize() <= INLINE_BYTES:
+    if request.ByteSize() <= INLINE_BYTES and not request.sampling.response_format.json_schema:
         return prepare(request)
     return await asyncio.to_thread(prepare, request)
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from llm_decoder import conversation, sampling_limits
+from llm_decoder.grammar import trial
 from llm_decoder.media_rows import MediaGate, MediaRows
 from llm_decoder.prompt import PromptTemplate, PromptTokens
 from llm_decoder.sampling_limits import Sampling
@@ -80,7 +81,10 @@ class Intake:
 
     def _sampling(self, params: decoder_pb2.SamplingParams, prompt: PromptTokens) -> Sampling:
         context_left = prompt.context_left(self.limits.context_tokens)
-        return sampling_limits.check(params, context_left, self.config.llm.vocab_size)
+        sampling = sampling_limits.check(params, context_left, self.config.llm.vocab_size)
+        if sampling.json_schema:
+            trial.check(sampling.json_schema)
+        return sampling
 
     def _check_model(self, name: str) -> None:
         if name not in ("", self.config.model):

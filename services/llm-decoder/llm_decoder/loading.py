@@ -7,6 +7,7 @@ from typing import Literal
 import structlog
 import torch
 from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from llm_decoder.block_manager import BlockManager
 from llm_decoder.engine import Engine
@@ -20,13 +21,15 @@ from llm_decoder.step_input import Forward
 from trichord.checkpoint.weights import load_into
 from trichord.errors import SettingsError
 from trichord.model_config import LlmConfig, ModelConfig
-from trichord.settings import ModelSettings
+from trichord.settings import ModelSettings, Settings
 
 log = structlog.get_logger(__name__)
 
 
-class EngineSettings(ModelSettings):
-    """What the engine inside Triton is told."""
+class EngineSettings(Settings):
+    """What the engine inside Triton is told beside its model: environment variables TRICHORD_ENGINE_*."""
+
+    model_config = SettingsConfigDict(env_prefix="TRICHORD_ENGINE_")
 
     kv_cache_bytes: int = Field(
         1 << 30, gt=0, description="Memory for keys and values, in bytes; what does not fit waits or is preempted."
@@ -38,21 +41,27 @@ class EngineSettings(ModelSettings):
     prompt_share: int = Field(
         16, ge=1, description="Prompt tokens of a step for each decoding sequence's patience; see scheduler.Limits."
     )
+    max_hold_ms: float = Field(
+        60.0,
+        ge=0,
+        le=1000,
+        description="Longest between two messages of one of many streams, in milliseconds; 0: one a token.",
+    )
     weights: Literal["own", "int8"] = Field(
         "own", description="int8 halves the bytes that a step reads, at some loss; bfloat16 on the CPU only."
     )
 
 
-def load_engine(settings: EngineSettings, device: str = "cpu") -> Engine:
-    """Loads the decoder's share of the checkpoint and starts its engine on ``device``.
+def load_engine(told: ModelSettings, settings: EngineSettings, device: str = "cpu") -> Engine:
+    """Loads the decoder's share of the checkpoint that ``told`` names and starts its engine on ``device``.
 
     Raises CheckpointError or SettingsError.
     """
-    config = ModelConfig.read(settings.checkpoint)
-    dtype: torch.dtype = getattr(torch, settings.dtype or config.dtype)
+    config = ModelConfig.read(told.checkpoint)
+    dtype: torch.dtype = getattr(torch, told.dtype or config.dtype)
     with torch.device("meta"):
         model = Llama(config.llm)
-    load_into(model, settings.checkpoint, "llm.", dtype)
+    load_into(model, told.checkpoint, "llm.", dtype)
     model.eval().requires_grad_(False)
     scheduler = new_scheduler(config.llm, dtype, settings)
     if device != "cpu":
@@ -60,13 +69,13 @@ def load_engine(settings: EngineSettings, device: str = "cpu") -> Engine:
             raise SettingsError("int8 weights run on the CPU only.")
         return start_engine(model, scheduler, device)
     cache = KvCache(config.llm, scheduler.blocks.num_blocks, settings.block_size, dtype, "cpu")
-    return Engine(ModelRunner(model, _forward(model, cache, settings), settings.block_size), scheduler)
+    return Engine(ModelRunner(model, _forward(model, cache, settings, told.threads), settings.block_size), scheduler)
 
 
 def new_scheduler(config: LlmConfig, dtype: torch.dtype, settings: EngineSettings) -> Scheduler:
     """A scheduler over as many blocks as the memory for keys and values holds. Raises SettingsError."""
     if settings.step_tokens <= settings.max_running:
-        raise SettingsError("TRICHORD_MODEL_STEP_TOKENS must be more than TRICHORD_MODEL_MAX_RUNNING.")
+        raise SettingsError("TRICHORD_ENGINE_STEP_TOKENS must be more than TRICHORD_ENGINE_MAX_RUNNING.")
     block_bytes = KvCache.bytes_per_token(config, dtype) * settings.block_size
     num_blocks = max(1, settings.kv_cache_bytes // block_bytes)
     limits = Limits(
@@ -78,13 +87,13 @@ def new_scheduler(config: LlmConfig, dtype: torch.dtype, settings: EngineSetting
     return Scheduler(BlockManager(num_blocks, settings.block_size), limits)
 
 
-def _forward(model: Llama, cache: KvCache, settings: EngineSettings) -> Forward:
+def _forward(model: Llama, cache: KvCache, settings: EngineSettings, threads: int) -> Forward:
     """The fastest way to compute a step here; the log says which, and why not another."""
     reason = NativeStep.is_supported(model, settings.block_size)
     if reason is None:
-        log.info("steps are computed natively", weights=settings.weights, threads=settings.threads)
+        log.info("steps are computed natively", weights=settings.weights, threads=threads)
         weights: Literal["bf16", "int8"] = "int8" if settings.weights == "int8" else "bf16"
-        return NativeStep(model, cache.keys, cache.values, weights=weights, threads=settings.threads)
+        return NativeStep(model, cache.keys, cache.values, weights=weights, threads=threads)
     if settings.weights == "int8":
         raise SettingsError(f"int8 weights need the native step: {reason}")
     log.info("steps are computed by torch", reason=reason)

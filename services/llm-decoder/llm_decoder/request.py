@@ -91,7 +91,9 @@ class Request:
     """Another sample of the same prompt; this one starts when that one's prompt is in the cache, and shares it."""
 
     allowed_tokens: Callable[[Sequence[int]], torch.Tensor] | None = None
-    """Constrained decoding: output so far to a bool mask [V] of the tokens that may come next."""
+    """Constrained decoding: output so far to a bool mask [V] of the tokens that may come next, or a TrichordError."""
+    error: TrichordError | None = field(default=None, init=False)
+    """Why it cannot go on: noted while a step is sampled, and acted on when the step is delivered."""
 
     output_ids: list[int] = field(default_factory=list, init=False)
     output_counts: Counter[int] = field(default_factory=Counter, init=False)
@@ -147,6 +149,11 @@ class Request:
     def is_decoding(self) -> bool:
         """Whether one more token completes what the sequence has."""
         return self.num_uncomputed_tokens == 1
+
+    @property
+    def holds_blocks(self) -> bool:
+        """Whether it runs: neither waits, nor was preempted, nor is over."""
+        return bool(self.block_table)
 
     @property
     def is_ready_to_start(self) -> bool:

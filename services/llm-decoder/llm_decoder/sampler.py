@@ -15,6 +15,7 @@ from torch import Tensor
 from llm_decoder.noise import gumbel
 from llm_decoder.request import Request
 from llm_decoder.transfer import upload
+from trichord.errors import TrichordError
 
 
 class Sampled(NamedTuple):
@@ -93,8 +94,7 @@ def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> None:
             shifted.add(row, list(sampling.logit_bias), list(sampling.logit_bias.values()))
         if request.bans_stop_tokens:
             banned.add(row, list(request.stop_token_ids), [-torch.inf] * len(request.stop_token_ids))
-        if request.allowed_tokens is not None:
-            logits_BV[row].masked_fill_(~request.allowed_tokens(request.output_ids), -torch.inf)
+    constrain(logits_BV, requests)
     if repeated.rows:
         cells, penalty = repeated.tensors(logits_BV.device)
         score = logits_BV[cells]
@@ -103,6 +103,25 @@ def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> None:
         if change.rows:
             cells, value = change.tensors(logits_BV.device)
             logits_BV.index_put_(cells, value, accumulate=True)
+
+
+def constrain(logits_BV: Tensor, requests: Sequence[Request]) -> None:
+    """-inf for what a constrained sequence may not say next, in place; no other row is touched."""
+    rows = [row for row, request in enumerate(requests) if request.allowed_tokens is not None]
+    if rows:
+        allowed_CV = torch.stack([allowed_tokens(requests[row], logits_BV.shape[1]) for row in rows])
+        index_C = upload(torch.tensor(rows), logits_BV.device)
+        logits_BV[index_C] = logits_BV[index_C].masked_fill_(~upload(allowed_CV, logits_BV.device), -torch.inf)
+
+
+def allowed_tokens(request: Request, vocab_size: int) -> Tensor:
+    """A bool mask [V] of what may come next; everything, if the sequence is about to fail with ``request.error``."""
+    assert request.allowed_tokens is not None
+    try:
+        return request.allowed_tokens(request.output_ids)
+    except TrichordError as error:
+        request.error = error
+        return torch.ones(vocab_size, dtype=torch.bool)
 
 
 def truncate(logits_BV: Tensor, requests: Sequence[Request]) -> Tensor:

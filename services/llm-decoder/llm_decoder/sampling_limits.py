@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from llm_decoder.grammar import schema
 from trichord.errors import RequestError
 from trichord.v1 import decoder_pb2
 
@@ -62,6 +63,8 @@ class Sampling:
     """Answers to draw, each from a seed of its own: ``seed``, ``seed`` + 1, ..."""
     stop: tuple[str, ...] = ()
     """Matched by the front, which knows text; the engine is not told them."""
+    json_schema: str = ""
+    """What the answer is valid under, as ``grammar.schema.canonical`` writes it; empty: free text."""
 
 
 SAMPLING_PARAMETERS = (
@@ -77,6 +80,7 @@ SAMPLING_PARAMETERS = (
     "min_tokens",
     "ignore_eos",
     "num_samples",
+    "json_schema",
 )
 """What the front tells the engine of ``Sampling``, by the names of its fields."""
 
@@ -109,6 +113,7 @@ def check(params: decoder_pb2.SamplingParams, context_left: int, vocab_size: int
         logprobs=params.logprobs if params.HasField("logprobs") else None,
         num_samples=params.n if params.HasField("n") else 1,
         stop=_stops(params),
+        json_schema=_json_schema(params),
     )
 
 
@@ -130,3 +135,20 @@ def _stops(params: decoder_pb2.SamplingParams) -> tuple[str, ...]:
             message = f"A stop string has 1 to {MAX_STOP_BYTES} bytes."
             raise RequestError(message, field=f"sampling.stop[{index}]")
     return tuple(params.stop)
+
+
+def _json_schema(params: decoder_pb2.SamplingParams) -> str:
+    if not params.HasField("response_format"):
+        return ""
+    wanted = params.response_format
+    match wanted.WhichOneof("format"):
+        case "json_object":
+            form = schema.ANY_OBJECT if wanted.json_object else ""
+        case "json_schema":
+            form = schema.canonical(wanted.json_schema)
+        case _:
+            raise RequestError("A format is json_object or json_schema.", field="sampling.response_format")
+    for name in ("min_tokens", "ignore_eos"):
+        if form and getattr(params, name):
+            raise RequestError(f"An answer held to a format ends with it; leave out {name}.", field=f"sampling.{name}")
+    return form

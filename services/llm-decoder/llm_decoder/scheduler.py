@@ -90,24 +90,24 @@ class Scheduler:
         self._admit(now_s)
         step: list[Scheduled] = []
         by_rank = sorted(self.running, key=lambda request: self._rank(request, now_s))
-        for request in (r for r in by_rank if r.is_decoding and not r.sink.is_full()):
-            if self._make_room(request, step, now_s):
+        active = [request for request in by_rank if not request.sink.is_full()]
+        for request in active:
+            if request.is_decoding and self._make_room(request, step, now_s):
                 step.append(Scheduled(request, 1))
-        budget = self._prompt_budget(num_decodes=len(step))
-        for request in sorted(self.running, key=lambda request: self._rank(request, now_s)):
-            num_tokens = min(request.num_uncomputed_tokens, budget)
-            if not num_tokens or request.sink.is_full() or any(scheduled.request is request for scheduled in step):
-                continue
-            step.append(Scheduled(request, num_tokens))
-            budget -= num_tokens
+        taken = {scheduled.request for scheduled in step}
+        prompts = [r for r in active if r.holds_blocks and r.num_uncomputed_tokens and r not in taken]
+        budget = self._prompt_budget(len(step), len(prompts))
+        for request in prompts:
+            if num_tokens := min(request.num_uncomputed_tokens, budget):
+                step.append(Scheduled(request, num_tokens))
+                budget -= num_tokens
         return step
 
-    def _prompt_budget(self, num_decodes: int) -> int:
-        """Tokens of prompts that fit a step beside ``num_decodes`` decoding sequences."""
+    def _prompt_budget(self, num_decodes: int, num_prompts: int) -> int:
+        """Tokens of ``num_prompts`` prompts that fit a step beside ``num_decodes`` decoding sequences."""
         left = self.limits.step_tokens - num_decodes
         if self.limits.prompt_share is None or not num_decodes:
             return left
-        num_prompts = len(self.running) - num_decodes
         return min(left, self.limits.prompt_share * -(-num_prompts // num_decodes))
 
     def computed(self, step: list[Scheduled]) -> None:
@@ -134,7 +134,7 @@ class Scheduler:
 
     def _admit(self, now_s: float) -> None:
         for request in sorted(self.waiting, key=lambda request: self._rank(request, now_s)):
-            if not request.is_ready_to_start:
+            if not request.is_ready_to_start or request.sink.is_full():
                 continue
             while len(self.running) >= self.limits.max_running or not self._take_blocks(request):
                 if not self._displace_for(request, now_s):
@@ -146,9 +146,10 @@ class Scheduler:
                 request.num_cached_tokens = request.num_computed_tokens
 
     def _displace_for(self, request: Request, now_s: float) -> bool:
-        """Preempts the last in rank of the running, if it is of a lower priority than ``request``."""
-        last = max(self.running, key=lambda running: self._rank(running, now_s), default=None)
-        if last is None or self._rank(last, now_s)[0] <= self._rank(request, now_s)[0]:
+        """Preempts the last in rank of the running that rest or, if none do, that are of a lower priority."""
+        resting = [running for running in self.running if running.sink.is_full()]
+        last = max(resting or self.running, key=lambda running: self._rank(running, now_s), default=None)
+        if last is None or not (resting or self._rank(last, now_s)[0] > self._rank(request, now_s)[0]):
             return False
         self._preempt(last)
         return True
@@ -169,13 +170,13 @@ class Scheduler:
 
     def _make_room(self, request: Request, step: list[Scheduled], now_s: float) -> bool:
         """A block for the sequence's next token, if need be from the last in rank; False if that is itself."""
-        if request not in self.running:
+        if not request.holds_blocks:
             return False  # preempted for one before it
         if self.blocks.num_blocks_for(request.num_tokens) <= len(request.block_table):
             return True
-        scheduled = {id(entry.request) for entry in step}
+        scheduled = {entry.request for entry in step}
         while not self.blocks.num_free_blocks:
-            victims = [victim for victim in self.running if id(victim) not in scheduled]
+            victims = [victim for victim in self.running if victim not in scheduled]
             victim = max(victims, key=lambda victim: self._rank(victim, now_s))
             self._preempt(victim)
             if victim is request:

@@ -22,10 +22,11 @@ from llm_decoder.babble import Babble
 from llm_decoder.engine import Engine
 from llm_decoder.loading import EngineSettings, new_scheduler
 from llm_decoder.request import Request
-from llm_decoder.sampler import Sampled
+from llm_decoder.sampler import Sampled, allowed_tokens
 from llm_decoder.scheduler import Scheduled
 from llm_decoder.vocabulary import Vocabulary
 from trichord.model_config import LlmConfig, ModelConfig
+from trichord.settings import ModelSettings
 from trichord.simulation import profile
 from trichord.simulation.latency import DecoderLatency, StepLoad
 
@@ -80,7 +81,7 @@ class SimulatedSampler:
     def _choose(self, request: Request, index: int) -> int:
         draw, end = self._draws(request, index)
         if request.allowed_tokens is not None:
-            allowed = request.allowed_tokens(request.output_ids).nonzero().flatten()
+            allowed = allowed_tokens(request, 1).nonzero().flatten()
             return int(allowed[draw % len(allowed)])
         may_end = request.stop_token_ids and not request.sampling.ignore_eos and not request.bans_stop_tokens
         if may_end and index >= len(self._babble.opening_ids) and end < self._ends_below:
@@ -109,14 +110,14 @@ def _made_up(token_ids: Sequence[int]) -> Mapping[int, float]:
     return {token_id: -(rank + 1) * math.log(2) for rank, token_id in enumerate(token_ids)}
 
 
-def load_engine(settings: EngineSettings) -> Engine:
+def load_engine(told: ModelSettings, settings: EngineSettings) -> Engine:
     """Starts a simulated engine on a checkpoint, of which only config and tokenizer are read.
 
     Raises CheckpointError or SettingsError.
     """
-    config = ModelConfig.read(settings.checkpoint)
-    latency = profile.told(settings)
-    babble = Babble(Vocabulary.read(settings.checkpoint, config.llm.vocab_size), config.llm.vocab_size)
-    scheduler = new_scheduler(config.llm, getattr(torch, settings.dtype or config.dtype), settings)
+    config = ModelConfig.read(told.checkpoint)
+    latency = profile.told(told)
+    babble = Babble(Vocabulary.read(told.checkpoint, config.llm.vocab_size), config.llm.vocab_size)
+    scheduler = new_scheduler(config.llm, getattr(torch, told.dtype or config.dtype), settings)
     sampler = SimulatedSampler(babble, latency.mean_answer_tokens)
     return Engine(SimulatedRunner(config.llm, latency.decoder), scheduler, sampler)

@@ -14,19 +14,26 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from llm_decoder.coalescing import Pace
 from llm_decoder.engine import Engine
+from llm_decoder.grammar.constraint import Grammars
 from llm_decoder.request import Finish, Priority, Request, Span
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
 from llm_decoder.timings import Timings
-from trichord.errors import InternalError, TrichordError
+from trichord.errors import InternalError, RequestError, TrichordError
 from trichord.settings import Backend
+
+ASK_PERIOD_S = 0.25
+"""Seconds between two questions to Triton whether a request was cancelled: each is a round trip between processes."""
 
 
 class TritonRequests:
-    """Takes Triton's requests for an engine; remembers those in progress, so that the front can let them rest."""
+    """Takes Triton's requests for an engine; remembers those in progress, so that the front can steer them."""
 
-    def __init__(self, pb_utils: Any, engine: Engine, backend: Backend) -> None:
+    def __init__(self, pb_utils: Any, engine: Engine, backend: Backend, max_hold_ms: float, grammars: Grammars) -> None:
+        """``max_hold_ms``: see ``coalescing.Pace``."""
         self._pb_utils, self._engine, self._backend = pb_utils, engine, backend
+        self._grammars, self._pace = grammars, Pace(max_hold_ms)
         self._sinks: WeakValueDictionary[str, TritonSink] = WeakValueDictionary()
 
     def take(self, request: Any) -> None:
@@ -35,20 +42,27 @@ class TritonRequests:
         try:
             parameters = json.loads(request.parameters())
             if "is_full" in parameters:
-                self._rest(parameters["key"], parameters["is_full"])
+                self._steer(parameters)
                 sink.close()
                 return
             if parameters["backend"] != self._backend:
                 raise ValueError(f"its front was told {parameters['backend']}, this model {self._backend}")
             self._sinks[parameters["key"]] = sink
-            for sample in parse(request, parameters, sink):
+            constraints = self._grammars.constraints(parameters["json_schema"], parameters["num_samples"])
+            for sample, constraint in zip(parse(request, parameters, sink), constraints, strict=True):
+                sample.allowed_tokens = constraint
+                sample.sink = self._pace.coalesced(sample.sink)
                 self._engine.submit(sample)
+        except RequestError as error:
+            sink.fail(error)
         except (KeyError, ValueError) as error:
             sink.fail(InternalError(f"The request is not one of this model's: {error!r}."))
 
-    def _rest(self, key: str, is_full: bool) -> None:
-        if sink := self._sinks.get(key):  # else it is over already
-            sink.is_full = is_full
+    def _steer(self, wishes: Mapping[str, Any]) -> None:
+        """Notes what the front wishes of a request in progress; see ``steering.Wishes``."""
+        if sink := self._sinks.get(wishes["key"]):  # else it is over already
+            sink.is_full = wishes["is_full"]
+            sink.ended_samples |= frozenset(json.loads(wishes["ended_samples"]))
 
 
 def parse(request: Any, parameters: Mapping[str, Any], sink: TritonSink) -> list[Request]:
@@ -99,8 +113,11 @@ class TritonSink:
     def __init__(self, pb_utils: Any, response_sender: Any) -> None:
         self._pb_utils, self._sender = pb_utils, response_sender
         self._num_open = 0
+        self._ask_s = time.monotonic() + ASK_PERIOD_S
         self.is_full = False
         """Whether so much is undelivered that the samples should rest."""
+        self.ended_samples: frozenset[int] = frozenset()
+        """Samples that the front wants no more of."""
 
     def of_sample(self, number: int) -> SampleSink:
         """Where sample ``number``'s tokens go."""
@@ -108,8 +125,12 @@ class TritonSink:
         return SampleSink(self, number)
 
     def is_cancelled(self) -> bool:
-        """Whether the front has left."""
-        return bool(self._sender.is_cancelled())
+        """Whether the front has left: it says so, unless it died."""
+        now_s = time.monotonic()
+        if now_s >= self._ask_s:
+            self._ask_s = now_s + ASK_PERIOD_S
+            return bool(self._sender.is_cancelled())
+        return False
 
     def send(self, tensors: Mapping[str, torch.Tensor], *, is_last: bool) -> None:
         """Sends one response; ``is_last`` if it is its sample's last."""
@@ -120,6 +141,12 @@ class TritonSink:
     def close(self) -> None:
         """Ends a request that has no answer."""
         self._sender.send(flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def leave(self) -> None:
+        """Ends a sample without a word, because nobody waits for one."""
+        self._num_open -= 1
+        if not self._num_open:
+            self.close()
 
     def fail(self, error: TrichordError) -> None:
         """Ends a sample with an error; the front reads its class back from the reason in front."""
@@ -157,15 +184,22 @@ class SampleSink:
 
     def fail(self, error: TrichordError) -> None:
         """See ``request.Sink``."""
-        self._sink.fail(error)
+        if self._has_ended:
+            self._sink.leave()
+        else:
+            self._sink.fail(error)
 
     def is_cancelled(self) -> bool:
         """See ``request.Sink``."""
-        return self._sink.is_cancelled()
+        return self._has_ended or self._sink.is_cancelled()
 
     def is_full(self) -> bool:
         """See ``request.Sink``."""
         return self._sink.is_full
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._number in self._sink.ended_samples
 
     def _tensors(
         self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], timings: Timings | None

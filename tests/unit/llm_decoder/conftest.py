@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ class FakeTriton:
     error: Exception | None = None
     """Raised after the responses."""
     calls: list[Call] = field(default_factory=list)
+    controls: list[dict[str, Any]] = field(default_factory=list)
+    """What was said of requests in progress."""
 
     async def model_ready(self, model: str) -> bool:
         return self.ready and model == "llama"
@@ -111,6 +113,9 @@ class FakeTriton:
     async def stream(
         self, model: str, inputs: dict[str, Any], parameters: dict[str, Any], *, timeout_s: float
     ) -> AsyncIterator[dict[str, Any]]:
+        if "is_full" in parameters:
+            self.controls.append(parameters)
+            return
         call = Call(model, inputs, parameters, timeout_s)
         self.calls.append(call)
         try:
@@ -128,6 +133,20 @@ class FakeTriton:
         self.responses = [{"TOKEN_IDS": np.array(ids, dtype=np.int32)} for ids in token_ids]
         self.responses[-1]["FINISH"] = np.array([finish], dtype=np.int32)
         self.responses[-1]["TIMINGS"] = np.array([1, 2, 3, 4, 0, 0], dtype=np.float32)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    """Waits until something holds."""
+
+    async def wait(holds: Callable[[], object]) -> None:
+        for _ in range(30_000):
+            if holds():
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError("it never came true")
+
+    return wait
 
 
 @pytest.fixture

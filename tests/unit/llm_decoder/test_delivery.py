@@ -31,30 +31,46 @@ class Source:
         finally:
             self.closed = True
 
-    async def rest(self, is_full):
-        self.told.append(is_full)
+    def rest(self, is_full):
+        if not self.told or is_full != self.told[-1]:
+            self.told.append(is_full)
         if is_full:
             self.going.clear()
         else:
             self.going.set()
 
 
+def one(output):
+    return 1
+
+
 async def test_everything_arrives_in_order():
     source = Source(50)
-    assert [output async for output in delivered(source.outputs(), source.rest, 8)] == list(range(50))
+    assert [output async for output in delivered(source.outputs(), source.rest, one, 8)] == list(range(50))
 
 
 async def test_a_stalled_reader_makes_the_source_rest_and_go_on_later():
     source = Source(100)
-    read = delivered(source.outputs(), source.rest, 8)
+    read = delivered(source.outputs(), source.rest, one, 8)
     assert await anext(read) == 0
     for _ in range(500):
         await asyncio.sleep(0)
     assert source.given <= 10
-    assert source.told == [True]
+    assert source.told[-1] is True
 
     assert [output async for output in read] == list(range(1, 100))
-    assert source.told[:2] == [True, False]
+    assert source.told[-1] is False
+
+
+async def test_tokens_count_and_not_the_outputs_that_hold_them():
+    source = Source(100)
+    read = delivered(source.outputs(), source.rest, lambda output: 5, 20)
+    await anext(read)
+    for _ in range(500):
+        await asyncio.sleep(0)
+    assert source.given <= 5
+    assert source.told[-1] is True
+    assert [output async for output in read] == list(range(1, 100))
 
 
 async def test_an_error_comes_after_what_was_before_it():
@@ -62,7 +78,7 @@ async def test_an_error_comes_after_what_was_before_it():
     seen = []
 
     async def read():
-        async for output in delivered(source.outputs(), source.rest, 8):
+        async for output in delivered(source.outputs(), source.rest, one, 8):
             seen.append(output)
 
     with pytest.raises(ValueError, match="lost"):
@@ -73,6 +89,6 @@ async def test_an_error_comes_after_what_was_before_it():
 async def test_leaving_closes_the_source():
     source = Source(1000)
     outputs = source.outputs()
-    async with contextlib.aclosing(outputs), contextlib.aclosing(delivered(outputs, source.rest, 8)) as read:
+    async with contextlib.aclosing(outputs), contextlib.aclosing(delivered(outputs, source.rest, one, 8)) as read:
         assert await anext(read) == 0
     assert source.closed

@@ -84,7 +84,7 @@ prompts = st.lists(st.integers(0, 2), min_size=1, max_size=40)
 arrival = st.tuples(prompts, st.integers(1, 20), st.none() | st.integers(0, 6), st.sampled_from(Priority))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     arrivals=st.lists(arrival, min_size=1, max_size=12),
     num_blocks=st.integers(15, 30),

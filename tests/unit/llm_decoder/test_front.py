@@ -147,6 +147,7 @@ async def test_the_engine_is_asked_for_what_was_wished(stub: Stub, triton: Any, 
         "num_samples": 1,
         "logit_bias": "{}",
         "logprobs": -1,
+        "json_schema": "",
         "is_batch": False,
         "cache_scope": "",
         "timeout_s": call.timeout_s,
@@ -285,7 +286,7 @@ async def test_eight_streams_run_side_by_side(stub: Stub, triton: Any, vocabular
 # Leaving, and an engine that fails
 
 
-async def test_leaving_closes_the_engines_stream(stub: Stub, triton: Any, vocabulary: Vocabulary) -> None:
+async def test_leaving_closes_the_engines_stream(stub: Stub, triton: Any, vocabulary: Vocabulary, until: Any) -> None:
     triton.pause_s = 0.01
     triton.plays(*([token] for token in vocabulary.encode("x" * 1000)))
     call = stub.Generate(asking(), timeout=30)
@@ -295,6 +296,14 @@ async def test_leaving_closes_the_engines_stream(stub: Stub, triton: Any, vocabu
     call.cancel()
     await asyncio.wait_for(triton.calls[0].closed.wait(), 10)
     assert triton.calls[0].num_responses < 1000
+    await until(lambda: triton.controls)
+    assert triton.controls == [{"key": triton.calls[0].parameters["key"], "is_full": False, "ended_samples": "[0]"}]
+
+
+async def test_an_answer_that_ended_by_itself_needs_no_word(stub: Stub, triton: Any) -> None:
+    triton.plays([1], [2])
+    await events(stub, asking())
+    assert triton.controls == []
 
 
 async def test_a_deadline_closes_the_engines_stream(stub: Stub, triton: Any, vocabulary: Vocabulary) -> None:

@@ -120,6 +120,75 @@ def test_one_long_prompt_is_spread_thin_and_many_prompts_are_not_held_up_by_one_
     assert sum(s.num_tokens for s in run_step(scheduler)) == 3 + 6 * 2, "five prompts beside three streams"
 
 
+def test_sequences_that_rest_do_not_enlarge_the_prompts_share():
+    scheduler = Scheduler(
+        BlockManager(256, BLOCK), Limits(max_running=8, max_waiting=16, step_tokens=100, prompt_share=6)
+    )
+    streams = [request([number] * 4, max_tokens=50) for number in range(4)]
+    for stream in streams:
+        scheduler.add(stream)
+    run_step(scheduler)
+    for stream in streams[1:]:
+        stream.sink.full = True
+    long = request([9] * 40, max_tokens=1)
+    scheduler.add(long)
+    assert run_step(scheduler) == [(streams[0], 1), (long, 6)], "one prompt beside one stream that is read"
+
+
+def test_a_sequence_that_rests_gives_its_place_to_one_that_is_read():
+    scheduler = scheduler_of(max_running=1)
+    stalled, fresh = request([0] * 3, max_tokens=4), request([1] * 3, max_tokens=1)
+    scheduler.add(stalled)
+    run_step(scheduler)
+    stalled.sink.full = True
+    scheduler.add(fresh)
+    assert run_step(scheduler) == [(fresh, 3)]
+    assert run_step(scheduler) == [], "nobody else wants its place, and it does not want it either"
+
+    stalled.sink.full = False
+    while scheduler.has_work:
+        assert run_step(scheduler)
+    assert len(stalled.output_ids) == 4
+
+
+def test_a_sequence_that_rests_and_waits_does_not_block_the_queue():
+    scheduler = scheduler_of(num_blocks=12, max_running=3)
+    running, stalled, small = request([0] * 12, max_tokens=8), request([1] * 36, max_tokens=8), request([2] * 3)
+    scheduler.add(running)
+    run_step(scheduler)
+    stalled.sink.full = True
+    scheduler.add(stalled)  # its blocks lack; whoever waits for blocks is not overtaken, unless nobody reads it
+    scheduler.add(small)
+    assert small in {scheduled.request for scheduled in run_step(scheduler)}
+
+
+@settings(max_examples=500)
+@given(
+    work=works,
+    num_blocks=st.integers(17, 60),
+    max_running=st.integers(1, 5),
+    flips=st.lists(st.sets(st.integers(0, 11), max_size=3), max_size=40),
+)
+def test_sequences_that_rest_take_no_part_and_hold_nobody_up(work, num_blocks, max_running, flips):
+    scheduler = scheduler_of(num_blocks, max_running, step_tokens=max_running + 4)
+    sequences = [request([number % 3] * prompt, max_tokens=answer) for number, (prompt, answer, *_) in enumerate(work)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    for number, flipped in enumerate(flips):
+        for index in flipped & {*range(len(sequences))}:
+            sequences[index].sink.full = not sequences[index].sink.full
+        step = run_step(scheduler, float(number))
+        assert not any(scheduled.request.sink.full for scheduled in step)
+        assert step or all(sequence.sink.full for sequence in scheduler.sequences())
+        scheduler.check_integrity()
+    for sequence in sequences:
+        sequence.sink.full = False
+    while scheduler.has_work:
+        assert run_step(scheduler)
+    assert all(len(sequence.output_ids) == sequence.sampling.max_tokens for sequence in sequences)
+    assert scheduler.blocks.num_free_blocks == num_blocks
+
+
 def test_live_goes_before_batch_until_batch_is_old():
     scheduler = scheduler_of(max_running=1)
     batch, live = request([0] * 3, max_tokens=1), request([1] * 3, max_tokens=1)

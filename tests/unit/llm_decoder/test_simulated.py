@@ -21,6 +21,7 @@ from llm_decoder.vocabulary import Vocabulary
 from tests.fakes import LLM, CollectingSink, request
 from trichord.checkpoint.presets import PRESETS
 from trichord.checkpoint.tokenizer import byte_level_bpe, bytes_tokenizer
+from trichord.settings import ModelSettings
 from trichord.simulation.checkpoint import write_weightless
 from trichord.simulation.latency import DecoderLatency, StepLoad
 
@@ -198,7 +199,9 @@ def test_log_probabilities_are_told_of_the_token_and_as_many_rivals(engines, num
 
 def test_an_engine_starts_without_weights_and_without_a_cache(tmp_path):
     write_weightless(PRESETS["megrez-3b-omni"], tmp_path)
-    engine = load_engine(EngineSettings(checkpoint=tmp_path, backend="simulated", kv_cache_bytes=1 << 36))
+    engine = load_engine(
+        ModelSettings(checkpoint=tmp_path, backend="simulated"), EngineSettings(kv_cache_bytes=1 << 36)
+    )
     try:
         assert engine.scheduler.blocks.num_blocks == (1 << 36) // (81_920 * 16), "80 KiB a token, 16 tokens a block"
         one = request([1, 2, 3], max_tokens=2)
@@ -230,7 +233,7 @@ def test_a_model_refuses_a_front_that_was_told_of_another_backend(engines, told,
     responses = Responses()
     parameters = json.dumps({"key": "k", "backend": told})
     asked = SimpleNamespace(parameters=lambda: parameters, get_response_sender=lambda: responses, inputs=list)
-    TritonRequests(PB_UTILS, engines.start(), runs).take(asked)
+    TritonRequests(PB_UTILS, engines.start(), runs, max_hold_ms=0, grammars=None).take(asked)
     ((error, flags),) = responses.sent
     assert told in error
     assert flags == 1

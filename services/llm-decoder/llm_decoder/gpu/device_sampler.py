@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llm_decoder.gpu.token_tables import TokenTables, penalises
 from llm_decoder.request import Request
-from llm_decoder.sampler import Cells, Sampled, noise, truncate
+from llm_decoder.sampler import Cells, Sampled, constrain, noise, truncate
 from llm_decoder.transfer import Readback, upload
 
 
@@ -58,10 +58,7 @@ class DeviceSampler:
         """The next token of each sequence; ``logits_BV`` is float32 and is overwritten."""
         telling = [i for i, request in enumerate(requests) if request.sampling.logprobs is not None]
         told_TV = _rows(logits_BV, telling).log_softmax(dim=-1) if telling else logits_BV[:0]
-        for row, request in enumerate(requests):
-            if request.allowed_tokens is not None:
-                allowed_V = upload(request.allowed_tokens(request.output_ids), logits_BV.device)
-                logits_BV[row].masked_fill_(~allowed_V, -torch.inf)
+        constrain(logits_BV, requests)
         is_penalised = any(penalises(request) for request in requests)
         if is_penalised:
             logits_BV = self._tables.penalised(logits_BV, requests)

@@ -78,7 +78,7 @@ class NativeStep:
         self._step = _library().trichord_step_create(shape, _Tensors(*map(Tensor.data_ptr, self._kept)), threads)
         if not self._step:
             raise MemoryError("There is no memory or no thread left for the native step.")
-        # Not at exit: another thread may be in the middle of a step then, and the process takes its memory along anyway.
+        # Not at exit: another thread may be in the middle of a step then, and the process frees all anyway.
         weakref.finalize(self, _library().trichord_step_destroy, self._step).atexit = False
         self._hidden_size, self._vocab_size = config.hidden_size, config.vocab_size
         self._logits_RV = torch.empty(0, packing.padded_vocab(config.vocab_size))

@@ -17,6 +17,7 @@ from llm_decoder.request import Finish, Priority, Request, Span
 from llm_decoder.scheduler import Limits, Scheduler
 from tests.fakes import LLM, CollectingSink, random_llama, request, sampling
 from trichord.errors import SettingsError
+from trichord.settings import ModelSettings
 
 MODEL = random_llama()
 BLOCK, STOP = 4, 5
@@ -234,4 +235,4 @@ def test_an_end_that_is_known_ahead_costs_no_step(start):
 
 def test_int8_weights_are_refused_on_a_gpu(tiny):
     with pytest.raises(SettingsError, match="CPU only"):
-        load_engine(EngineSettings(checkpoint=tiny, weights="int8"), "cuda:0")
+        load_engine(ModelSettings(checkpoint=tiny), EngineSettings(weights="int8"), "cuda:0")

@@ -4,10 +4,12 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from llm_decoder import simulated
+from llm_decoder.grammar.constraint import Grammars
 from llm_decoder.loading import EngineSettings, load_engine
 from llm_decoder.metrics import EngineMetrics
 from llm_decoder.triton_request import TritonRequests
 from trichord.logs import configure
+from trichord.settings import ModelSettings
 from trichord.triton import adapter
 
 
@@ -16,13 +18,14 @@ class TritonPythonModel:
 
     def initialize(self, args):
         configure("info")
-        settings = EngineSettings.from_environment()
-        torch.set_num_threads(settings.threads)
-        if settings.backend == "simulated":
-            self.engine = simulated.load_engine(settings)
+        told, settings = ModelSettings.from_environment(), EngineSettings.from_environment()
+        torch.set_num_threads(told.threads)
+        if told.backend == "simulated":
+            self.engine = simulated.load_engine(told, settings)
         else:
-            self.engine = load_engine(settings, adapter.device(args))
-        self.requests = TritonRequests(pb_utils, self.engine, settings.backend)
+            self.engine = load_engine(told, settings, adapter.device(args))
+        grammars = Grammars.read(told.checkpoint)
+        self.requests = TritonRequests(pb_utils, self.engine, told.backend, settings.max_hold_ms, grammars)
         self.metrics = EngineMetrics(pb_utils, self.engine.gauges)
 
     def execute(self, requests):

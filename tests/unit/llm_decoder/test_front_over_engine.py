@@ -1,0 +1,223 @@
+"""The front over a real engine, through the model's own adapter: only the model's arithmetic and Triton are missing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from llm_decoder.block_manager import BlockManager
+from llm_decoder.engine import Engine
+from llm_decoder.engine_client import EngineClient
+from llm_decoder.front import DecoderFront
+from llm_decoder.grammar.constraint import Grammars
+from llm_decoder.sampler import Sampled
+from llm_decoder.scheduler import Limits, Scheduler
+from llm_decoder.triton_request import TritonRequests
+from trichord import server
+from trichord.errors import InternalError
+from trichord.v1.decoder_pb2 import (
+    FINISH_REASON_LENGTH,
+    FINISH_REASON_STOP_STRING,
+    ROLE_USER,
+    DecoderMessage,
+    DecoderPart,
+    GenerateRequest,
+    SamplingParams,
+)
+from trichord.v1.decoder_pb2_grpc import DecoderServiceStub
+
+NUM_BLOCKS = 1024
+
+PB_UTILS = SimpleNamespace(
+    Tensor=SimpleNamespace(from_dlpack=lambda name, tensor: (name, tensor.numpy())),
+    TritonError=str,
+    InferenceResponse=lambda output_tensors, error=None: SimpleNamespace(outputs=dict(output_tensors), error=error),
+    TRITONSERVER_RESPONSE_COMPLETE_FINAL=1,
+)
+
+
+class Sender:
+    """A decoupled request's way back, from the engine's thread to the loop."""
+
+    def __init__(self):
+        self.responses, self._loop, self.has_left = asyncio.Queue(), asyncio.get_running_loop(), False
+
+    def send(self, response=None, flags=0):
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.responses.put_nowait, (response, flags))
+
+    def is_cancelled(self):
+        return self.has_left
+
+
+class InProcess:
+    """What ``TritonClient`` is to the front, without a Triton between."""
+
+    def __init__(self, engine, grammars):
+        self.requests = TritonRequests(PB_UTILS, engine, "torch", max_hold_ms=0, grammars=grammars)
+        self.controls, self.failures = [], []
+
+    async def stream(self, model, inputs, parameters, *, timeout_s):
+        if "is_full" in parameters:
+            self.controls.append(parameters)
+            if self.failures:
+                raise self.failures.pop(0)
+        sender = Sender()
+        tensors = [
+            SimpleNamespace(name=lambda name=name: name, to_dlpack=lambda array=array: torch.from_numpy(array.copy()))
+            for name, array in inputs.items()
+        ]
+        asked = json.dumps(parameters)
+        self.requests.take(
+            SimpleNamespace(parameters=lambda: asked, get_response_sender=lambda: sender, inputs=lambda: tensors)
+        )
+        try:
+            while True:
+                response, is_final = await sender.responses.get()
+                if response and response.error:
+                    raise InternalError(response.error)
+                if response:
+                    yield response.outputs
+                if is_final:
+                    return
+        finally:
+            sender.has_left = True
+
+
+class Script:
+    """A model of few words: sample ``seed`` says a full stop as its fourth token, every other token is a letter."""
+
+    def __init__(self, config, vocabulary, seed):
+        self.config, self.seed, self.requests = config, seed, {}
+        (self.letter,), (self.stop,) = vocabulary.encode("a"), vocabulary.encode(".")
+
+    def step(self, step):
+        time.sleep(0.001)
+        return torch.empty(sum(scheduled.yields_token for scheduled in step), 0)
+
+    def sample(self, logits_BV, requests):
+        return [Sampled(self._token_of(request), ()) for request in requests]
+
+    def _token_of(self, request):
+        self.requests[request.sampling.seed] = request
+        return self.stop if request.sampling.seed == self.seed and len(request.output_ids) == 3 else self.letter
+
+
+@pytest.fixture
+def script(config, vocabulary):
+    return Script(config.llm, vocabulary, seed=10)
+
+
+@pytest.fixture
+def engine(script):
+    limits = Limits(max_running=8, max_waiting=8, step_tokens=64)
+    engine = Engine(script, Scheduler(BlockManager(NUM_BLOCKS, 16), limits), script)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def triton(engine, tiny):
+    return InProcess(engine, Grammars.read(tiny))
+
+
+@pytest.fixture
+async def target(triton, intake, vocabulary, decoder_settings):
+    """Where a front over the engine listens."""
+    front = DecoderFront(intake, vocabulary, EngineClient(triton, intake.template.stop_ids), default_deadline_s=60)
+    running = await server.start(front.register, decoder_settings)
+    yield f"127.0.0.1:{running.port}"
+    await running.server.stop(0)
+
+
+@pytest.fixture
+async def stub(target):
+    async with server.open_channel(target, 1 << 20, is_slow_reader=True) as channel:
+        yield DecoderServiceStub(channel)
+
+
+def asking(**sampling):
+    message = DecoderMessage(role=ROLE_USER, parts=[DecoderPart(text="hi")])
+    return GenerateRequest(messages=[message], sampling=SamplingParams(seed=10, ignore_eos=True, **sampling))
+
+
+@pytest.fixture
+def all_blocks_are_free(engine, until):
+    async def check():
+        await until(lambda: not engine.scheduler.has_work)
+        engine.scheduler.check_integrity()
+        return engine.scheduler.blocks.num_free_blocks == NUM_BLOCKS
+
+    return check
+
+
+async def test_a_sample_that_a_stop_string_ended_leaves_the_engine(stub, script, all_blocks_are_free):
+    answer = [event async for event in stub.Generate(asking(n=3, stop=["."], max_tokens=300), timeout=60)]
+
+    samples = answer[-1].finished.samples
+    assert [sample.reason for sample in samples] == [FINISH_REASON_STOP_STRING, *[FINISH_REASON_LENGTH] * 2]
+    assert [sample.completion_tokens for sample in samples] == [4, 300, 300]
+    assert len(script.requests[10].output_ids) < 300, "it stopped decoding while the others went on"
+    assert await all_blocks_are_free()
+
+
+async def test_an_ended_sample_that_is_the_last_in_the_engine_ends_the_stream(
+    intake, triton, script, until, all_blocks_are_free
+):
+    """The control comes late: the other sample is over by itself, and the ended one alone keeps the stream open."""
+    work = intake.admit(asking(n=2, max_tokens=1000))
+    parameters = EngineClient(triton, [1])._parameters(work, 60.0) | {"key": "k"}
+    outputs = triton.stream("llama", {"INPUT_IDS": work.prompt.ids}, parameters, timeout_s=60)
+    assert (await anext(outputs))["TOKEN_IDS"].size == 1
+    await until(lambda: set(script.requests) == {10, 11})
+    control = {"key": "k", "is_full": False, "ended_samples": "[0, 1]"}
+    assert [response async for response in triton.stream("llama", {}, control, timeout_s=5)] == []
+
+    num_before = {seed: len(request.output_ids) for seed, request in script.requests.items()}
+    async with asyncio.timeout(30):
+        late = [output async for output in outputs]
+    assert not any("FINISH" in output for output in late), "no reason, and no error either"
+    for seed, request in script.requests.items():
+        assert len(request.output_ids) <= num_before[seed] + 1, "its slot is free within a step"
+    assert await all_blocks_are_free()
+
+
+async def test_a_client_that_stalls_lets_its_sequences_rest_until_it_reads_on(
+    stub, engine, triton, script, until, all_blocks_are_free
+):
+    answer = aiter(stub.Generate(asking(max_tokens=1500), timeout=60))
+    events = [await anext(answer)]
+    await until(lambda: triton.controls)
+    await until(lambda: engine.scheduler.running[0].sink.is_full())
+    num_generated = len(script.requests[10].output_ids)
+    assert num_generated < 1000, "what lies between engine and client is bounded"
+    for _ in range(5):  # each rest is one of the loop's: it has looked at the sequence again
+        await asyncio.sleep(0.01)
+    assert len(script.requests[10].output_ids) <= num_generated + 1
+
+    events += [event async for event in answer]
+    assert sum(len(event.chunk.token_ids) for event in events) == 1500
+    assert events[-1].finished.samples[0].reason == FINISH_REASON_LENGTH
+    assert await all_blocks_are_free()
+
+
+async def test_an_engine_that_cannot_be_told_fails_no_answer(stub, triton, until):
+    triton.failures = [InternalError("busy"), InternalError("busy")]
+    answer = aiter(stub.Generate(asking(max_tokens=1500), timeout=60))
+    events = [await anext(answer)]
+    await until(lambda: len(triton.controls) > 2)
+    events += [event async for event in answer]
+    assert sum(len(event.chunk.token_ids) for event in events) == 1500
+
+
+async def test_leaving_frees_every_sample(stub, all_blocks_are_free):
+    call = stub.Generate(asking(max_tokens=1500, n=4), timeout=60)
+    for _ in range(3):
+        await call.read()
+    call.cancel()
+    assert await all_blocks_are_free()
