@@ -6,10 +6,14 @@ STAMP  := $(VENV)/.installed
 PRESET ?= smol
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights demo up down test check protos bench-cluster bench-engine
+.PHONY: help system install weights demo up down test check protos bench-cluster bench-engine
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+system:  ## Debian packages that the tests need, as root: a browser, and what they call
+	apt-get update -q
+	apt-get install -y -q --no-install-recommends chromium curl g++ openssl redis-server
 
 install: $(STAMP)  ## a virtual environment with everything, and the Triton server
 

@@ -31,15 +31,18 @@ class CircuitBreaker:
             return "closed"
         return "open" if self._clock() < self._open_until_s else "half_open"
 
+    @property
+    def admits(self) -> bool:
+        """Whether ``admit`` would say yes."""
+        state = self.state
+        return state == "closed" or (state == "half_open" and not self._is_probing)
+
     def admit(self) -> bool:
         """Whether a call may go now. While half open, one at a time may."""
-        state = self.state
-        if state == "closed":
-            return True
-        if state == "open" or self._is_probing:
-            return False
-        self._is_probing = True
-        return True
+        admits = self.admits
+        if admits and self._open_until_s is not None:
+            self._is_probing = True
+        return admits
 
     def succeeded(self) -> None:
         """A call came back well: closed."""

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import structlog
 
+from trichord import pushback
 from trichord.errors import FeatureOffError, InternalError, OverloadedError, TrichordError
 from trichord.status import to_status
 
@@ -28,7 +29,7 @@ Answering = Callable[[Any, Context], Awaitable[Any]]
 Streaming = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 
-class _Guarding(grpc.aio.ServerInterceptor, ABC):
+class Guarding(grpc.aio.ServerInterceptor, ABC):
     """Runs every handler inside a context manager. Handlers that stream are asynchronous generators."""
 
     async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -67,7 +68,7 @@ class _Guarding(grpc.aio.ServerInterceptor, ABC):
         return call
 
 
-class ErrorInterceptor(_Guarding):
+class ErrorInterceptor(Guarding):
     """Turns TrichordError into its status, and anything unforeseen into INTERNAL with an id and nothing else."""
 
     @contextlib.asynccontextmanager
@@ -77,7 +78,13 @@ class ErrorInterceptor(_Guarding):
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            await context.abort_with_status(to_status(_sayable(error)))
+            await _abort(context, _sayable(error))
+
+
+async def _abort(context: Context, error: TrichordError) -> None:
+    """Ends the call with the error's status, and tells clients that retry by themselves when to, or not to."""
+    status = to_status(error)
+    await context.abort(status.code, status.details, (*status.trailing_metadata, *pushback.trailers(error)))
 
 
 def _sayable(error: Exception) -> TrichordError:
@@ -92,7 +99,7 @@ def _sayable(error: Exception) -> TrichordError:
     return InternalError(f"Internal error {error_id}. Report this id to the operator.", field=field)
 
 
-class LimitInterceptor(_Guarding):
+class LimitInterceptor(Guarding):
     """Refuses calls over a bound on those in progress. Health and reflection do not count: a busy server is alive."""
 
     def __init__(self, max_concurrent_rpcs: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from trichord import health
 from trichord.errors import DeadlineError, TrichordError
 from trichord.interceptors import ErrorInterceptor, LimitInterceptor
 from trichord.settings import ServiceSettings
+from trichord.tls import TlsSettings, channel_credentials, name_options, server_credentials
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +49,19 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
     ]
 
 
-def open_channel(target: str, max_message_bytes: int) -> grpc.aio.Channel:
-    """A plaintext channel to ``target`` (any gRPC target string), balanced over its addresses."""
-    options = [
+SLOW_READER_OPTIONS: list[tuple[str, Any]] = [
+    # A window follows the measured bandwidth otherwise, up to megabytes; and with the probe on, the next is not heeded.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 4096),
+]
+"""Options of a client channel that streams tokens and may read them slowly: its peer can send 4 KiB of a stream ahead,
+some 250 chunks of one token, and then waits. The reader sets a window, never the writer: a server has no such option.
+A response larger than that takes a round trip more; requests are not touched."""
+
+
+def client_options(max_message_bytes: int) -> list[tuple[str, Any]]:
+    """Options of every client channel: balanced over the addresses of its target, soon back after a restart."""
+    return [
         *channel_options(max_message_bytes),
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.initial_reconnect_backoff_ms", 250),
@@ -58,7 +69,19 @@ def open_channel(target: str, max_message_bytes: int) -> grpc.aio.Channel:
         # Channels share connections by address otherwise, and with them the backoff of a server that is long gone.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    return grpc.aio.insecure_channel(target, options=options)
+
+
+def open_channel(
+    target: str, max_message_bytes: int, *, is_slow_reader: bool = False, tls: TlsSettings | None = None
+) -> grpc.aio.Channel:
+    """A channel to ``target`` (any gRPC target string), balanced over its addresses; plaintext unless ``tls`` is on.
+
+    ``is_slow_reader`` keeps what its streams are ahead of their reader short; see ``SLOW_READER_OPTIONS``.
+    """
+    options = [*(SLOW_READER_OPTIONS if is_slow_reader else ()), *client_options(max_message_bytes)]
+    if tls is None or not tls.is_on:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, channel_credentials(tls), options=[*options, *name_options(tls)])
 
 
 def remaining_s(context: grpc.aio.ServicerContext[Any, Any], default_s: float) -> float:
@@ -104,10 +127,20 @@ async def _holds(probe: Probe) -> bool:
         return False
 
 
-async def start(register: Register, settings: ServiceSettings) -> RunningServer:
-    """Starts to serve, NOT_SERVING until a probe says otherwise. Raises OSError if the address is taken."""
+async def start(
+    register: Register,
+    settings: ServiceSettings,
+    *,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    tls: TlsSettings | None = None,
+) -> RunningServer:
+    """Starts to serve, NOT_SERVING until a probe says otherwise; plaintext unless ``tls`` is on.
+
+    ``interceptors`` run inside of the one that tells errors, before a call counts as in progress. Raises OSError if the
+    address is taken, SettingsError for certificates that are none.
+    """
     server = grpc.aio.server(
-        interceptors=[ErrorInterceptor(), LimitInterceptor(settings.max_concurrent_rpcs)],
+        interceptors=[ErrorInterceptor(), *interceptors, LimitInterceptor(settings.max_concurrent_rpcs)],
         options=[*channel_options(settings.max_message_bytes), ("grpc.so_reuseport", 0)],
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs + UNCOUNTED_RPCS,
     )
@@ -117,7 +150,7 @@ async def start(register: Register, settings: ServiceSettings) -> RunningServer:
     if settings.reflection:
         _add_reflection(server, services)
     try:
-        port = server.add_insecure_port(settings.listen)
+        port = _add_port(server, settings.listen, tls)
     except RuntimeError as error:
         raise OSError(f"Cannot listen on {settings.listen}: the address is taken or not this machine's.") from error
     await server.start()
@@ -125,9 +158,20 @@ async def start(register: Register, settings: ServiceSettings) -> RunningServer:
     return RunningServer(server, port, health_servicer, settings)
 
 
-async def serve(register: Register, probe: Probe, settings: ServiceSettings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second signal stops at once."""
-    running = await start(register, settings)
+async def serve(
+    register: Register,
+    probe: Probe,
+    settings: ServiceSettings,
+    *,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    tls: TlsSettings | None = None,
+    other_drains: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+) -> None:
+    """Serves as ``start`` does until SIGTERM or SIGINT, then drains; a second signal stops at once.
+
+    ``other_drains`` are of what else this process serves: they run beside this server's own.
+    """
+    running = await start(register, settings, interceptors=interceptors, tls=tls)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,10 +182,15 @@ async def serve(register: Register, probe: Probe, settings: ServiceSettings) -> 
     watch.cancel()
     stopping.clear()
     hard_stop = asyncio.create_task(stopping.wait(), name="second-signal")
-    drain = asyncio.create_task(running.drain(), name="drain")
-    await asyncio.wait({hard_stop, drain}, return_when=asyncio.FIRST_COMPLETED)
+    drains = [running.drain(), *(drain() for drain in other_drains)]
+    drained = asyncio.create_task(_all(drains), name="drain")
+    await asyncio.wait({hard_stop, drained}, return_when=asyncio.FIRST_COMPLETED)
     await running.server.stop(0)
     log.info("stopped")
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*works)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -150,6 +199,12 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         asyncio.run(main)
     except (TrichordError, OSError) as error:
         raise SystemExit(f"cannot start: {error}") from error
+
+
+def _add_port(server: grpc.aio.Server, listen: str, tls: TlsSettings | None) -> int:
+    if tls is None or not tls.is_on:
+        return server.add_insecure_port(listen)
+    return server.add_secure_port(listen, server_credentials(tls))
 
 
 def _add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:

@@ -76,10 +76,17 @@ class FrontSettings(ServiceSettings):
     backend: Backend = Field("torch", description="How the model in Triton answers; both are told the same.")
 
 
+_SECRETS = ("SECRET", "_URL", "PASSWORD")
+"""In names of settings whose values are never shown: a URL may hold a password."""
+
+
 def _sentence(prefix: str, error: object) -> str:
     assert isinstance(error, dict), "pydantic lists errors as dicts"
     name = prefix + "_".join(str(part) for part in error["loc"]).upper()
-    return f"{name}={error['input']!r}: {error['msg']}" if error["type"] != "missing" else f"{name} is not set"
+    if error["type"] == "missing":
+        return f"{name} is not set"
+    shown = "..." if any(word in name for word in _SECRETS) else repr(error["input"])
+    return f"{name}={shown}: {error['msg']}"
 
 
 class ModelSettings(Settings):

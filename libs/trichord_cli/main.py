@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from trichord.errors import TrichordError
-from trichord_cli import chat, checkpoint, cluster, tokens, triton
+from trichord_cli import chat, checkpoint, cluster, keys, tokens, triton
 
 
 class Sentences(TyperGroup):
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(triton.app, name="triton")
+app.add_typer(keys.app, name="keys")
 app.command()(tokens.tokens)
 for command in (cluster.up, cluster.down, cluster.status, cluster.logs, chat.chat):
     app.command()(command)

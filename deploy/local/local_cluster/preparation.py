@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Iterable
 from pathlib import Path
 
 from local_cluster import topology
 from local_cluster.state import RunDirectory
+from local_cluster.stores import Stores
 from local_cluster.topology import MODALITIES, ClusterSpec, Places, Process
 from trichord.checkpoint.locate import directory_of
 from trichord.checkpoint.presets import preset
@@ -21,7 +23,7 @@ from trichord.triton import repository, runtime
 
 
 def prepare(spec: ClusterSpec, directory: RunDirectory) -> list[Process]:
-    """Renders the model repositories and returns the processes to start.
+    """Renders the model repositories, writes the stores' configurations and returns the processes to start.
 
     Raises CheckpointError, SettingsError or ClusterError saying what is missing, or which port is taken.
     """
@@ -29,7 +31,10 @@ def prepare(spec: ClusterSpec, directory: RunDirectory) -> list[Process]:
     dtype = spec.dtype or ModelConfig.read(checkpoint).dtype
     triton = runtime.install(home())
     prefix = topology.shm_prefix(directory.path)
-    places = Places(checkpoint, triton, directory.repositories, prefix, spec.simulation)
+    password, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(32)
+    stores = Stores.of(os.environ, directory.path / "stores", password, secret)
+    stores.write(spec.port)
+    places = Places(checkpoint, triton, directory.repositories, prefix, stores, spec.simulation)
     for modality in MODALITIES:
         source = repository.model_repository(modality.package)
         repository.render(source, places.repositories / modality.service, dtype)

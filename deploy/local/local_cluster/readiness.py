@@ -5,7 +5,9 @@ Every question takes a fresh connection: a channel that was refused would wait e
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+import asyncio
+import contextlib
+from typing import Any, Literal, assert_never
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,6 +20,8 @@ _TIMEOUT_S = 1.0
 
 async def is_ready(readiness: Readiness, port: int) -> bool:
     """Whether the server on a loopback port is there and ready."""
+    if readiness == "redis":
+        return await _answers_ping(port)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
             return await _ask(readiness, channel)
@@ -25,7 +29,20 @@ async def is_ready(readiness: Readiness, port: int) -> bool:
             return False
 
 
-async def _ask(readiness: Readiness, channel: grpc.aio.Channel) -> bool:
+async def _answers_ping(port: int) -> bool:
+    """Whether it speaks RESP; that it wants a password first is an answer, too."""
+    with contextlib.suppress(OSError):  # TimeoutError is one
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"PING\r\n")
+                return (await reader.readline()).startswith((b"+PONG", b"-NOAUTH"))
+            finally:
+                writer.close()
+    return False
+
+
+async def _ask(readiness: Literal["health", "triton"], channel: grpc.aio.Channel) -> bool:
     match readiness:
         case "health":
             health: Any = health_pb2_grpc.HealthStub(channel)

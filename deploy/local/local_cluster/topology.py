@@ -8,28 +8,31 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from local_cluster.stores import Store, Stores
 from trichord.model_config import Dtype
 from trichord.settings import Backend
 from trichord.triton import runtime
 
-Readiness = Literal["health", "triton"]
-"""How a process says that it is ready: gRPC health of the whole server, or Triton's ServerReady."""
+Readiness = Literal["health", "triton", "redis"]
+"""How a process says that it is ready: gRPC health of the whole server, Triton's ServerReady, or an answer to PING."""
 
 DEFAULT_PORT = 7400
 # Billions of weights are read from a cold disk in the first, and hashed for their fingerprint in the second.
 _TRITON_START_S, _SERVICE_START_S = 300.0, 120.0
+_STORE_START_S, _STORE_STOP_S = 20.0, 1.0
 DRAIN_TIMEOUT_S = 1.5
 """Seconds that our services give calls in progress when the cluster stops."""
 _SERVICE_STOP_S = 2.5
 _TRITON_STOP_S = runtime.EXIT_TIMEOUT_S + 2.0
 
 # Offsets to the cluster's port.
+HTTP_PORT_OFFSET = 4
 _TRITON_PORTS, _METRICS_PORTS = 10, 20
 _LOOPBACK = "127.0.0.1"
 
@@ -61,7 +64,7 @@ class Process:
     env: Mapping[str, str]
     """Variables beyond the supervisor's own."""
     port: int
-    """Of its gRPC server, on loopback."""
+    """That it serves on, on loopback."""
     readiness: Readiness
     tier: int
     """Processes of a lower tier are ready before this one starts, and are stopped after it."""
@@ -69,6 +72,8 @@ class Process:
     """Seconds that it may take to be ready."""
     stop_timeout_s: float
     """Seconds between SIGTERM and SIGKILL."""
+    http_port: int = 0
+    """Of its HTTP server, on loopback; 0 if it has none."""
     metrics_port: int = 0
     """Of its metrics page, on loopback; 0 if it has none."""
     shm_prefix: str = ""
@@ -107,6 +112,7 @@ class Places:
     """One folder for each service: its rendered model repository."""
     shm_prefix: str
     """What the names of the cluster's /dev/shm regions begin with."""
+    stores: Stores
     simulation: Path | None = None
     """The latency profile of models that are only simulated; None if they are real."""
 
@@ -125,12 +131,18 @@ def processes(port: int, dtype: Dtype, places: Places, cores: int) -> list[Proce
     """Every process of a cluster whose gateway listens on ``port``, in the order in which they start."""
     tritons = [_triton(modality, port, dtype, places, cores) for modality in MODALITIES]
     fronts = [_front(modality, port, dtype, places) for modality in MODALITIES]
-    return [*tritons, *fronts, _gateway(port)]
+    stores = [_store(store, port, places.stores) for store in places.stores.started]
+    return [*tritons, *stores, *fronts, _gateway(port, places.stores)]
 
 
 def ports(processes: Iterable[Process]) -> dict[int, str]:
     """Every port that ``processes`` listen on, and the title of the one that does."""
-    return {port: process.title for process in processes for port in (process.port, process.metrics_port) if port}
+    return {
+        port: process.title
+        for process in processes
+        for port in (process.port, process.http_port, process.metrics_port)
+        if port
+    }
 
 
 def _triton(modality: Modality, port: int, dtype: Dtype, places: Places, cores: int) -> Process:
@@ -169,6 +181,20 @@ def _triton(modality: Modality, port: int, dtype: Dtype, places: Places, cores: 
     )
 
 
+def _store(store: Store, port: int, stores: Stores) -> Process:
+    return Process(
+        name=store.name,
+        title=store.title,
+        argv=tuple(stores.argv(store)),
+        env={"OMP_NUM_THREADS": "1"},
+        port=port + store.port_offset,
+        readiness="redis",
+        tier=0,
+        start_timeout_s=_STORE_START_S,
+        stop_timeout_s=_STORE_STOP_S,
+    )
+
+
 def _front(modality: Modality, port: int, dtype: Dtype, places: Places) -> Process:
     settings = {
         "CHECKPOINT": str(places.checkpoint),
@@ -179,9 +205,12 @@ def _front(modality: Modality, port: int, dtype: Dtype, places: Places) -> Proce
     return _service(modality.service, modality.package, modality.setting, port + modality.port_offset, settings, 1)
 
 
-def _gateway(port: int) -> Process:
+def _gateway(port: int, stores: Stores) -> Process:
     fronts = {modality.setting: _address(port + modality.port_offset) for modality in MODALITIES}
-    return _service("gateway", "gateway", "GATEWAY", port, fronts, 2)
+    gateway = _service("gateway", "gateway", "GATEWAY", port, fronts, 2)
+    http_port = port + HTTP_PORT_OFFSET
+    http = {"TRICHORD_HTTP_LISTEN": _address(http_port), "TRICHORD_HTTP_DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
+    return replace(gateway, env={**gateway.env, **http, **stores.gateway_settings(port)}, http_port=http_port)
 
 
 def _service(name: str, package: str, prefix: str, port: int, settings: Mapping[str, str], tier: int) -> Process:

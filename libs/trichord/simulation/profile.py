@@ -6,21 +6,19 @@ out of range is an error that names it. Knows nothing of what the figures are us
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import structlog
-import yaml
 from pydantic import Field, ValidationError
 
+from trichord import strict_yaml
 from trichord.errors import SettingsError
 from trichord.settings import ModelSettings
 from trichord.simulation.latency import AudioLatency, DecoderLatency, Section, VisionLatency
 
 log = structlog.get_logger(__name__)
 
-MAX_PROFILE_BYTES = 64 * 1024
 _SHIPPED = Path(__file__).parent / "profiles"
 DEFAULT = _SHIPPED / "smol-cpu.yaml"
 """What is simulated if nobody says what: preset ``smol`` on two CPU cores, measured."""
@@ -42,7 +40,7 @@ class LatencyProfile(Section):
     def read(cls, path: Path) -> Self:
         """Reads a profile. Raises SettingsError saying which key is wrong."""
         try:
-            return cls.model_validate(_parse(path))
+            return cls.model_validate(strict_yaml.read(path, "Latency profile"))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -69,26 +67,3 @@ def locate(name: str) -> Path:
         message = f"There is no latency profile {name!r}. Shipped: {', '.join(shipped)}. Or give a file's path."
         raise SettingsError(message)
     return shipped[name]
-
-
-def _parse(path: Path) -> Any:
-    try:
-        if path.stat().st_size > MAX_PROFILE_BYTES:
-            raise SettingsError(f"Latency profile {path.name} is larger than {MAX_PROFILE_BYTES} bytes.")
-        return yaml.load(path.read_bytes(), _StrictLoader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise SettingsError(f"Latency profile {path.name} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"Latency profile {path.name} is not YAML{where}, or has a key twice.") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which PyYAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        if len(keys) != len({str(key) for key in keys}):
-            raise yaml.constructor.ConstructorError(problem="a key is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)

@@ -188,7 +188,7 @@ class ItemReceipt(_message.Message):
     def __init__(self, modality: _Optional[_Union[_tensor_pb2.Modality, str]] = ..., message_index: _Optional[int] = ..., part_index: _Optional[int] = ..., fetch_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., encode_ms: _Optional[float] = ..., transfer_ms: _Optional[float] = ..., tokens: _Optional[int] = ..., units: _Optional[int] = ..., store_ms: _Optional[float] = ..., source: _Optional[_Union[EmbeddingSource, str]] = ...) -> None: ...
 
 class StageReceipt(_message.Message):
-    __slots__ = ("trace_id", "admit_ms", "encode_ms", "merge_ms", "decoder", "first_token_ms", "total_ms", "items")
+    __slots__ = ("trace_id", "admit_ms", "encode_ms", "merge_ms", "decoder", "first_token_ms", "total_ms", "items", "queue_ms")
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     ADMIT_MS_FIELD_NUMBER: _ClassVar[int]
     ENCODE_MS_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +197,7 @@ class StageReceipt(_message.Message):
     FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_MS_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
     trace_id: str
     admit_ms: float
     encode_ms: float
@@ -205,7 +206,8 @@ class StageReceipt(_message.Message):
     first_token_ms: float
     total_ms: float
     items: _containers.RepeatedCompositeFieldContainer[ItemReceipt]
-    def __init__(self, trace_id: _Optional[str] = ..., admit_ms: _Optional[float] = ..., encode_ms: _Optional[float] = ..., merge_ms: _Optional[float] = ..., decoder: _Optional[_Union[_decoder_pb2.GenerateTimings, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., total_ms: _Optional[float] = ..., items: _Optional[_Iterable[_Union[ItemReceipt, _Mapping]]] = ...) -> None: ...
+    queue_ms: float
+    def __init__(self, trace_id: _Optional[str] = ..., admit_ms: _Optional[float] = ..., encode_ms: _Optional[float] = ..., merge_ms: _Optional[float] = ..., decoder: _Optional[_Union[_decoder_pb2.GenerateTimings, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., total_ms: _Optional[float] = ..., items: _Optional[_Iterable[_Union[ItemReceipt, _Mapping]]] = ..., queue_ms: _Optional[float] = ...) -> None: ...
 
 class PutMediaRequest(_message.Message):
     __slots__ = ("image_bytes", "audio_bytes", "ttl")

@@ -1,4 +1,4 @@
-"""``python -m gateway``: the gateway process."""
+"""``python -m gateway``: the gateway process, a gRPC and an HTTP server on one event loop."""
 
 from __future__ import annotations
 
@@ -6,35 +6,30 @@ from collections.abc import Sequence
 
 import grpc
 
-from gateway.backends import Decoder, audio_encoder, vision_encoder
-from gateway.chat import Cluster
-from gateway.media_store import MediaStore
+from gateway.cluster import ClusterSettings, connect
+from gateway.identity.interceptor import AuthInterceptor
+from gateway.identity.opening import open_guard
+from gateway.identity.settings import AuthSettings
+from gateway.openai_http import routes
+from gateway.openai_http.answering import ClusterCore
+from gateway.openai_http.desk import Desk
+from gateway.openai_http.serving import serve_http
+from gateway.openai_http.settings import HttpSettings
+from gateway.playground import pages
 from gateway.service import OmniService
-from gateway.settings import GatewaySettings
 from trichord import server
 from trichord.logs import configure
-from trichord.v1 import gateway_pb2, gateway_pb2_grpc, tensor_pb2
-
-
-def connect(settings: GatewaySettings) -> Cluster:
-    """Clients of the services that the settings name; nothing is called yet."""
-    limit = settings.max_message_bytes
-    return Cluster(
-        encoders={
-            tensor_pb2.MODALITY_IMAGE: vision_encoder(settings.vision, limit),
-            tensor_pb2.MODALITY_AUDIO: audio_encoder(settings.audio, limit),
-        },
-        decoder=Decoder(settings.decoder, limit),
-        store=MediaStore(settings.media_store_bytes),
-        settings=settings,
-    )
+from trichord.tls import TlsSettings
+from trichord.v1 import gateway_pb2, gateway_pb2_grpc
 
 
 async def main() -> None:
     """Serves until told to stop. Ready at once: what is behind degrades, it does not make the gateway unready."""
-    settings = GatewaySettings.from_environment()
-    configure(settings.log_level)
-    cluster = connect(settings)
+    told, http = ClusterSettings.from_environment(), HttpSettings.from_environment()
+    auth, tls = AuthSettings.from_environment(), TlsSettings.from_environment()
+    configure(told.gateway.log_level)
+    guard = open_guard(auth, told.gateway.listen, http.listen)
+    cluster = connect(told)
 
     def register(grpc_server: grpc.aio.Server) -> Sequence[str]:
         gateway_pb2_grpc.add_OmniServiceServicer_to_server(OmniService(cluster), grpc_server)
@@ -43,8 +38,17 @@ async def main() -> None:
     async def ready() -> bool:
         return True
 
+    desk = Desk(http, ClusterCore(cluster), guard.admit, cluster.admission.standing.of)
     try:
-        await server.serve(register, ready, settings)
+        async with serve_http(routes.build(desk, pages.routes()), http) as running:
+            await server.serve(
+                register,
+                ready,
+                told.gateway,
+                interceptors=[AuthInterceptor(guard)],
+                tls=tls,
+                other_drains=[running.drain],
+            )
     finally:
         await cluster.close()
 

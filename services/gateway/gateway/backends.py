@@ -9,14 +9,20 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import grpc
 
 from gateway.conversation import Item
+from gateway.recent import Recent
+from gateway.routing import cost
+from gateway.routing.call import Call
+from gateway.routing.policy import by_affinity, least_cost
+from gateway.routing.pool import ReplicaPool, open_pool
+from gateway.routing.replica import ReplicaSnapshot, Stub
+from gateway.routing.settings import RoutingSettings
 from trichord.errors import ContextLengthError
-from trichord.server import open_channel
-from trichord.status import from_rpc_error
 from trichord.v1 import (
     audio_pb2,
     audio_pb2_grpc,
@@ -30,18 +36,12 @@ from trichord.v1 import (
 Metadata = Sequence[tuple[str, str]]
 
 
-class Encoded(NamedTuple):
-    """An item's embedding and the stages that made it."""
+class Encoding(NamedTuple):
+    """What an encoder made of a file, and how long it took."""
 
-    item: Item
     embedding: tensor_pb2.Embedding
     timings: tensor_pb2.EncodeTimings
     round_trip_ms: float
-
-    @property
-    def num_rows(self) -> int:
-        """Positions of the prompt that the embedding takes."""
-        return self.embedding.values.shape[0]
 
 
 class EncodeResponse(Protocol):
@@ -56,93 +56,157 @@ class EncodeResponse(Protocol):
         """Where the time went."""
 
 
-EncodeCall = Callable[[bytes, float, Metadata], Awaitable[EncodeResponse]]
-"""Sends a file's bytes, with seconds that the call may last, and metadata."""
+class ModelResponse(Protocol):
+    """What both encoders tell of themselves."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of tower, preprocessing and type."""
+
+
+EncodeCall = Callable[[Stub, bytes, float, Metadata], Awaitable[EncodeResponse]]
+"""Sends a file's bytes over a stub, with seconds that the call may last, and metadata."""
 
 
 class Encoder:
     """The service that encodes one modality."""
 
-    def __init__(self, peer: str, channel: grpc.aio.Channel, call: EncodeCall) -> None:
-        """``peer`` is its name for people."""
-        self._peer, self._channel, self._call = peer, channel, call
+    def __init__(
+        self,
+        pool: ReplicaPool[Stub],
+        call: EncodeCall[Stub],
+        ask: Callable[[Stub, float], Awaitable[ModelResponse]],
+        cost: Callable[[int], float],
+    ) -> None:
+        """``ask`` is the service's GetModel; ``cost`` tells what a file of so many bytes costs."""
+        self._pool: ReplicaPool[Any] = pool
+        self._call: EncodeCall[Any] = call
+        self._cost = cost
 
-    async def encode(self, item: Item, timeout_s: float, metadata: Metadata) -> Encoded:
-        """One item. Raises a TrichordError whose field is the item's."""
+        async def ask_any(timeout_s: float) -> str:
+            return (await Call(pool, least_cost, timeout_s, cost=0.0).unary(ask)).fingerprint
+
+        self._fingerprint = Recent(ask_any)
+
+    async def encode(self, content: bytes, timeout_s: float, metadata: Metadata) -> Encoding:
+        """One file, by the replica with the least to do. Raises a TrichordError."""
+
+        def send(stub: Any, left_s: float) -> Awaitable[EncodeResponse]:
+            return self._call(stub, content, left_s, metadata)
+
         started = time.perf_counter()
-        try:
-            response = await self._call(item.content, timeout_s, metadata)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, self._peer).at(item.field) from error
-        round_trip_ms = (time.perf_counter() - started) * 1e3
-        return Encoded(item, response.embedding, response.timings, round_trip_ms)
+        response = await Call(self._pool, least_cost, timeout_s, self._cost(len(content))).unary(send)
+        return Encoding(response.embedding, response.timings, (time.perf_counter() - started) * 1e3)
+
+    async def fingerprint(self, timeout_s: float) -> str:
+        """What embeddings of this encoder are known by; of several versions at once, one's."""
+        return await self._fingerprint.get(timeout_s)
+
+    def snapshot(self) -> list[ReplicaSnapshot]:
+        """Its replicas."""
+        return self._pool.snapshot()
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._channel.close()
+        """Closes the connections."""
+        await self._fingerprint.close()
+        await self._pool.close()
 
 
-def vision_encoder(target: str, max_message_bytes: int) -> Encoder:
-    """The vision-encoder service at ``target``."""
-    channel = open_channel(target, max_message_bytes)
-    stub = vision_pb2_grpc.VisionEncoderServiceStub(channel)
+VisionStub: TypeAlias = "vision_pb2_grpc.VisionEncoderServiceAsyncStub"
+AudioStub: TypeAlias = "audio_pb2_grpc.AudioEncoderServiceAsyncStub"
+DecoderStub: TypeAlias = "decoder_pb2_grpc.DecoderServiceAsyncStub"
 
-    def call(image: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
+
+def vision_encoder(target: str, max_message_bytes: int, routing: RoutingSettings | None = None) -> Encoder:
+    """The vision-encoder service at ``target`` (see ``routing.target.parse``)."""
+
+    def call(stub: VisionStub, image: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
         return stub.EncodeImage(vision_pb2.EncodeImageRequest(image=image), timeout=timeout_s, metadata=metadata)
 
-    return Encoder("vision encoder", channel, call)
+    def ask(stub: VisionStub, timeout_s: float) -> Awaitable[ModelResponse]:
+        return stub.GetModel(vision_pb2.VisionEncoderServiceGetModelRequest(), timeout=timeout_s)
+
+    make_stub: Callable[[grpc.aio.Channel], VisionStub] = vision_pb2_grpc.VisionEncoderServiceStub
+    pool = open_pool("vision encoder", target, make_stub, _settings(routing), max_message_bytes)
+    return Encoder(pool, call, ask, cost.tiles)
 
 
-def audio_encoder(target: str, max_message_bytes: int) -> Encoder:
+def audio_encoder(target: str, max_message_bytes: int, routing: RoutingSettings | None = None) -> Encoder:
     """The audio-encoder service at ``target``."""
-    channel = open_channel(target, max_message_bytes)
-    stub = audio_pb2_grpc.AudioEncoderServiceStub(channel)
 
-    def call(audio: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
+    def call(stub: AudioStub, audio: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
         return stub.EncodeAudio(audio_pb2.EncodeAudioRequest(audio=audio), timeout=timeout_s, metadata=metadata)
 
-    return Encoder("audio encoder", channel, call)
+    def ask(stub: AudioStub, timeout_s: float) -> Awaitable[ModelResponse]:
+        return stub.GetModel(audio_pb2.AudioEncoderServiceGetModelRequest(), timeout=timeout_s)
+
+    make_stub: Callable[[grpc.aio.Channel], AudioStub] = audio_pb2_grpc.AudioEncoderServiceStub
+    pool = open_pool("audio encoder", target, make_stub, _settings(routing), max_message_bytes)
+    return Encoder(pool, call, ask, cost.audio_seconds)
 
 
 class Decoder:
     """The llm-decoder service."""
 
-    def __init__(self, target: str, max_message_bytes: int) -> None:
-        self._channel = open_channel(target, max_message_bytes)
-        self._stub = decoder_pb2_grpc.DecoderServiceStub(self._channel)
+    def __init__(self, target: str, max_message_bytes: int, routing: RoutingSettings | None = None) -> None:
+        make_stub: Callable[[grpc.aio.Channel], DecoderStub] = decoder_pb2_grpc.DecoderServiceStub
+        self._settings = _settings(routing)
+        self._pool = open_pool("decoder", target, make_stub, self._settings, max_message_bytes, is_slow_reader=True)
+        self._model = Recent(self._ask)
 
     async def model(self, timeout_s: float) -> decoder_pb2.DecoderServiceGetModelResponse:
         """What the decoder is."""
-        try:
-            return await self._stub.GetModel(decoder_pb2.DecoderServiceGetModelRequest(), timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "decoder") from error
+        return await self._model.get(timeout_s)
 
-    async def check(self, request: decoder_pb2.CountTokensRequest, timeout_s: float, metadata: Metadata) -> None:
-        """Lets the decoder check and count a conversation. Raises what it would refuse to answer it with."""
-        try:
-            count = await self._stub.CountTokens(request, timeout=timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "decoder") from error
-        prompt = count.prompt_tokens
-        check_context(prompt.text + prompt.image + prompt.audio, count.context_tokens)
+    async def _ask(self, timeout_s: float) -> decoder_pb2.DecoderServiceGetModelResponse:
+        request = decoder_pb2.DecoderServiceGetModelRequest()
 
-    async def generate(
-        self, request: decoder_pb2.GenerateRequest, timeout_s: float, metadata: Metadata
-    ) -> AsyncGenerator[decoder_pb2.GenerateResponse]:
-        """The events of an answer; closing the iterator cancels it."""
-        call = self._stub.Generate(request, timeout=timeout_s, metadata=metadata)
-        try:
-            async for event in call:
-                yield event
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "decoder") from error
-        finally:
-            call.cancel()
+        def send(stub: DecoderStub, left_s: float) -> Awaitable[decoder_pb2.DecoderServiceGetModelResponse]:
+            return stub.GetModel(request, timeout=left_s)
+
+        return await Call(self._pool, least_cost, timeout_s, cost=0.0).unary(send)
+
+    async def count(
+        self, request: decoder_pb2.CountTokensRequest, timeout_s: float, metadata: Metadata
+    ) -> decoder_pb2.CountTokensResponse:
+        """Lets a decoder check and count a conversation. Raises what it would refuse to answer it with."""
+
+        def send(stub: DecoderStub, left_s: float) -> Awaitable[decoder_pb2.CountTokensResponse]:
+            return stub.CountTokens(request, timeout=left_s, metadata=metadata)
+
+        return await Call(self._pool, least_cost, timeout_s, cost=0.0).unary(send)
+
+    def generate(
+        self, request: decoder_pb2.GenerateRequest, timeout_s: float, metadata: Metadata, affinity_key: bytes = b""
+    ) -> AsyncGenerator[decoder_pb2.GenerateResponse, None]:
+        """The events of an answer; closing the iterator cancels it.
+
+        Requests with one ``affinity_key`` (made of what their prompts begin with, and the tenant) go to one replica,
+        which has their prefix cached, as long as it is not busier than the others; an empty one goes anywhere.
+        """
+
+        def send(stub: DecoderStub, left_s: float) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.GenerateResponse]:
+            return stub.Generate(request, timeout=left_s, metadata=metadata)
+
+        choose = partial(by_affinity, key=affinity_key, load_factor=self._settings.load_factor)
+        return Call(self._pool, choose, timeout_s).stream(send, is_answer=_is_answer)
+
+    def snapshot(self) -> list[ReplicaSnapshot]:
+        """Its replicas."""
+        return self._pool.snapshot()
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._channel.close()
+        """Closes the connections."""
+        await self._model.close()
+        await self._pool.close()
+
+
+def _is_answer(event: decoder_pb2.GenerateResponse) -> bool:
+    return not event.HasField("started")
+
+
+def _settings(routing: RoutingSettings | None) -> RoutingSettings:
+    return RoutingSettings.from_environment() if routing is None else routing
 
 
 def check_context(num_tokens: int, context_tokens: int) -> None:

@@ -1,70 +1,64 @@
-"""One chat, from request to last token: check, encode in parallel, merge in order, generate, stream.
+"""One chat, from request to last token: check, admit, encode in parallel, merge in order, generate, stream.
 
 Knows the order of work; each step's how is elsewhere.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+import hashlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 from gateway import conversation
-from gateway.backends import Decoder, Encoded, Encoder, caller_field, check_context
-from gateway.conversation import Item
-from gateway.deadline import Deadline
-from gateway.media_store import MediaStore
+from gateway.admission import charges
+from gateway.backends import caller_field, check_context
+from gateway.caller import Caller
+from gateway.cluster import Cluster
+from gateway.degradation import Skipped
+from gateway.encoding import Encoded
+from gateway.meter import Meter
 from gateway.receipt import Receipt, item_receipt
-from gateway.settings import GatewaySettings
-from gateway.trace import TraceContext
-from trichord.errors import NotFoundError, TrichordError, UnavailableError
+from gateway.request_media import RequestMedia
+from trichord.errors import TrichordError, UnavailableError
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
 
 Event = gateway_pb2.ChatResponse
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """What a chat needs of the rest of the cluster."""
-
-    encoders: Mapping[tensor_pb2.Modality, Encoder]
-    decoder: Decoder
-    store: MediaStore
-    settings: GatewaySettings
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        await asyncio.gather(self.decoder.close(), *(encoder.close() for encoder in self.encoders.values()))
-
-
 class Chat:
     """One request in progress."""
 
-    def __init__(
-        self, cluster: Cluster, request: gateway_pb2.ChatRequest, deadline: Deadline, trace: TraceContext
-    ) -> None:
-        self._cluster, self._request, self._deadline, self._trace = cluster, request, deadline, trace
-        self._receipt = Receipt(trace.trace_id)
-        self._items: list[Item] = []
-        self._encoded: list[Encoded] = []
+    def __init__(self, cluster: Cluster, request: gateway_pb2.ChatRequest, caller: Caller) -> None:
+        self._cluster, self._request, self._caller = cluster, request, caller
+        self._deadline = caller.deadline
+        self._receipt = Receipt(caller.trace.trace_id)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """All events, as OmniService.Chat orders them. Closing it cancels everything in progress."""
-        conversation.check(self._request, self._cluster.settings)
-        self._items = conversation.media_items(self._request, self._cluster.store)
-        model = await self._cluster.decoder.model(self._deadline.hop_s())
-        if self._request.model not in ("", model.model):
-            raise NotFoundError(f"This deployment serves {model.model!r} only.", field="model")
-        if self._items:
+        cluster, request, tenant = self._cluster, self._request, self._caller.tenant
+        conversation.check(request, cluster.settings)
+        items = await cluster.sources.items(request, tenant)
+        model = await cluster.model(request.model, self._deadline.hop_s())
+        self._media = RequestMedia(items, cluster.item_encoder, self._caller, request.degradation)
+        self._estimate = charges.estimate(request, items, model)
+        async with cluster.admission.admitted(tenant, self._estimate, self._deadline.hop_s()) as grant:
+            self._meter = Meter(grant)
+            async with aclosing(self._admitted(model)) as events:
+                async for event in events:
+                    yield event
+
+    async def _admitted(self, model: decoder_pb2.DecoderServiceGetModelResponse) -> AsyncGenerator[Event, None]:
+        if self._media.items:
             await self._check_before_paying(model)
-        self._receipt.stages.admit_ms = self._receipt.elapsed_ms()
+        self._receipt.admitted()
         yield Event(started=gateway_pb2.ChatStarted(request_id=self._request.request_id, model=model.model))
-        async with aclosing(self._encode()) as encoded_items:
-            async for encoded in encoded_items:
-                yield Event(item_encoded=_item_event(encoded))
-        check_context(sum(encoded.num_rows for encoded in self._encoded), model.context_tokens)
-        async with aclosing(self._generate()) as answer:
+        async with aclosing(self._media.encode()) as outcomes:
+            async for outcome in outcomes:
+                yield self._media_event(outcome)
+        if self._media.items:
+            self._receipt.encoded()
+        check_context(self._media.num_rows, model.context_tokens)
+        async with aclosing(self._generated()) as answer:
             async for event in answer:
                 yield event
 
@@ -72,76 +66,92 @@ class Chat:
         """Lets the decoder refuse what cannot succeed whatever the media hold: roles, counts, text over the context."""
         request = decoder_pb2.CountTokensRequest(
             model=self._request.model,
-            messages=conversation.outline(self._request, self._items, model.tokens_per_tile),
+            messages=conversation.outline(self._request, self._media.items, model.tokens_per_tile),
             sampling=self._request.sampling if self._request.HasField("sampling") else None,
         )
-        try:
-            await self._cluster.decoder.check(request, self._deadline.hop_s(), self._trace.metadata())
-        except TrichordError as error:
-            error.at(caller_field(error.field, self._items))
-            raise
+        with _named_for_the_caller(self._media):
+            count = await self._cluster.decoder.count(request, self._deadline.hop_s(), self._caller.trace.metadata())
+        prompt = count.prompt_tokens
+        check_context(prompt.text + prompt.image + prompt.audio, count.context_tokens)
 
-    async def _encode(self) -> AsyncGenerator[Encoded, None]:
-        """Every item at once; each as it is ready. The first failure cancels the others."""
-        tasks = [asyncio.create_task(self._encode_item(item), name=f"encode {item.field}") for item in self._items]
-        try:
-            for ready in asyncio.as_completed(tasks):
-                encoded = await ready
-                self._encoded.append(encoded)
-                yield encoded
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        self._receipt.stages.encode_ms = self._receipt.elapsed_ms() - self._receipt.stages.admit_ms if tasks else 0.0
+    def _media_event(self, outcome: Encoded | Skipped) -> Event:
+        if isinstance(outcome, Skipped):
+            i, j = outcome.item.indices
+            skipped = gateway_pb2.ItemSkipped(message_index=i, part_index=j, reason=outcome.reason)
+            return Event(item_skipped=skipped)
+        self._meter.encoded(outcome)
+        receipt = item_receipt(outcome)
+        i, j = outcome.item.indices
+        return Event(item_encoded=gateway_pb2.ItemEncoded(message_index=i, part_index=j, receipt=receipt))
 
-    async def _encode_item(self, item: Item) -> Encoded:
-        encoder = self._cluster.encoders[item.modality]
-        return await encoder.encode(item, self._deadline.hop_s(), self._trace.metadata())
-
-    async def _generate(self) -> AsyncGenerator[Event, None]:
-        self._encoded.sort(key=lambda encoded: (encoded.item.message_index, encoded.item.part_index))
-        before_ms = self._receipt.elapsed_ms()
+    async def _generated(self) -> AsyncGenerator[Event, None]:
+        """The answer, in its turn."""
         request = self._generate_request()
-        self._receipt.stages.merge_ms = self._receipt.elapsed_ms() - before_ms
-        answer = self._cluster.decoder.generate(request, self._deadline.hop_s(), self._trace.metadata())
-        try:
-            async with aclosing(answer):
-                async for event in answer:
-                    if event.HasField("chunk"):
-                        self._receipt.first_token()
-                        yield Event(token=_token_event(event.chunk))
-                    elif event.HasField("finished"):
-                        yield Event(finished=self._receipt.finished(event.finished, self._encoded, self._brought()))
-                        return
-        except TrichordError as error:
-            error.at(caller_field(error.field, self._items))
-            raise
+        self._receipt.merged()
+        lane = self._cluster.admission.lanes.slot(
+            "text", self._caller.tenant, self._estimate.tokens, self._caller.priority, self._deadline.hop_s()
+        )
+        async with lane as ticket:
+            self._receipt.queued(ticket.waited_s)
+            answer = self._cluster.decoder.generate(
+                request, self._deadline.hop_s(), self._caller.trace.metadata(), self._affinity_key(request)
+            )
+            with _named_for_the_caller(self._media):
+                async with aclosing(answer):
+                    async for event in answer:
+                        if passed := self._answer_event(event):
+                            yield passed
+                        if event.HasField("finished"):
+                            return
         raise UnavailableError("The decoder ended the answer early. Try again.", retry_after_s=1.0)
 
+    def _answer_event(self, event: decoder_pb2.GenerateResponse) -> Event | None:
+        match event.WhichOneof("event"):
+            case "started":
+                self._meter.prompt(event.started.prompt_tokens)
+            case "chunk":
+                self._receipt.first_token()
+                self._meter.generated(event.chunk)
+                return Event(token=_token_event(event.chunk))
+            case "finished":
+                self._meter.finished(event.finished)
+                return Event(finished=self._receipt.finished(event.finished, self._media.encoded, self._brought()))
+        return None
+
     def _generate_request(self) -> decoder_pb2.GenerateRequest:
-        embeddings = {(e.item.message_index, e.item.part_index): e.embedding for e in self._encoded}
         return decoder_pb2.GenerateRequest(
             request_id=self._request.request_id,
             model=self._request.model,
-            messages=conversation.merge(self._request, embeddings),
+            messages=conversation.merge(self._request, self._media.embeddings, self._media.notes),
             sampling=self._request.sampling if self._request.HasField("sampling") else None,
             priority=self._request.priority,
+            cache_scope=self._caller.principal.cache_scope.hex(),
         )
+
+    def _affinity_key(self, request: decoder_pb2.GenerateRequest) -> bytes:
+        """What a conversation's prompts begin with, turn after turn: the decoder that has it cached is the best."""
+        begin = hashlib.sha256(self._caller.principal.cache_scope)
+        for message in conversation.opening(request.messages):
+            for part in message.parts:
+                begin.update((part.text or part.embedding.content_sha256).encode() + b"\0")
+        return begin.digest()
 
     def _brought(self) -> list[tensor_pb2.Embedding]:
         parts = (part for message in self._request.messages for part in message.parts)
         return [part.embedding for part in parts if part.WhichOneof("part") == "embedding"]
 
 
+@contextmanager
+def _named_for_the_caller(media: RequestMedia) -> Iterator[None]:
+    """A decoder's errors name parts as the decoder knows them; the caller knows them otherwise."""
+    try:
+        yield
+    except TrichordError as error:
+        error.at(caller_field(error.field, media.items))
+        raise
+
+
 def _token_event(chunk: decoder_pb2.TokenChunk) -> gateway_pb2.ChatToken:
     return gateway_pb2.ChatToken(
         text=chunk.text, token_ids=chunk.token_ids, sample=chunk.sample, logprobs=chunk.logprobs
-    )
-
-
-def _item_event(encoded: Encoded) -> gateway_pb2.ItemEncoded:
-    item = encoded.item
-    return gateway_pb2.ItemEncoded(
-        message_index=item.message_index, part_index=item.part_index, receipt=item_receipt(encoded)
     )

@@ -8,11 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from gateway.media_store import SOLE_TENANT, MediaStore
 from gateway.settings import GatewaySettings
 from trichord import request_id
-from trichord.errors import RequestError, TrichordError
+from trichord.errors import RequestError
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
+
+
+class Place(NamedTuple):
+    """A part of the request that is a medium, and where it stands."""
+
+    message_index: int
+    part_index: int
+    field: str
+    """Path of the part in the request, e.g. ``messages[0].parts[2].image_bytes``."""
+    part: gateway_pb2.Part
 
 
 class Item(NamedTuple):
@@ -24,6 +33,20 @@ class Item(NamedTuple):
     """Path of the part in the request, e.g. ``messages[0].parts[2].image_bytes``."""
     modality: tensor_pb2.Modality
     content: bytes
+    """The file; empty as long as it is to be fetched from ``url``."""
+    url: str = ""
+    fetch_ms: float = 0.0
+    """What finding the bytes took."""
+
+    @classmethod
+    def at(cls, place: Place, modality: tensor_pb2.Modality, content: bytes = b"") -> Item:
+        """The medium that stands somewhere."""
+        return cls(place.message_index, place.part_index, place.field, modality, content)
+
+    @property
+    def indices(self) -> tuple[int, int]:
+        """Of its message and part."""
+        return self.message_index, self.part_index
 
 
 def check(request: gateway_pb2.ChatRequest, settings: GatewaySettings) -> None:
@@ -37,43 +60,36 @@ def check(request: gateway_pb2.ChatRequest, settings: GatewaySettings) -> None:
         kind = part.WhichOneof("part")
         if kind is None:
             raise RequestError("A part is text, an image, a sound, a handle or an embedding; this is none.", field=path)
-        if kind == "image_url":
-            raise RequestError(
-                "This deployment fetches no addresses. Send the bytes or a media handle.", field=f"{path}.{kind}"
-            )
 
 
-def media_items(request: gateway_pb2.ChatRequest, store: MediaStore) -> list[Item]:
-    """The parts to encode, in order. Raises NotFoundError for a handle that is not there."""
-    items = []
-    for i, message in enumerate(request.messages):
-        for j, part in enumerate(message.parts):
-            field = f"messages[{i}].parts[{j}].{part.WhichOneof('part')}"
-            match part.WhichOneof("part"):
-                case "image_bytes":
-                    items.append(Item(i, j, field, tensor_pb2.MODALITY_IMAGE, part.image_bytes))
-                case "audio_bytes":
-                    items.append(Item(i, j, field, tensor_pb2.MODALITY_AUDIO, part.audio_bytes))
-                case "media_handle":
-                    try:
-                        media = store.get(SOLE_TENANT, part.media_handle)
-                    except TrichordError as error:
-                        error.at(field)
-                        raise
-                    items.append(Item(i, j, field, media.modality, media.content))
-    return items
+def media_places(request: gateway_pb2.ChatRequest) -> list[Place]:
+    """The parts that have to be encoded, in order."""
+    return [
+        Place(i, j, f"messages[{i}].parts[{j}].{kind}", part)
+        for i, message in enumerate(request.messages)
+        for j, part in enumerate(message.parts)
+        if (kind := part.WhichOneof("part")) not in ("text", "embedding")
+    ]
+
+
+def opening(messages: Sequence[decoder_pb2.DecoderMessage]) -> Sequence[decoder_pb2.DecoderMessage]:
+    """What stays the same from turn to turn: the messages up to the first that is the user's."""
+    users = (i for i, message in enumerate(messages) if message.role == decoder_pb2.ROLE_USER)
+    return messages[: next(users, len(messages)) + 1]
 
 
 def merge(
-    request: gateway_pb2.ChatRequest, embeddings: Mapping[tuple[int, int], tensor_pb2.Embedding]
+    request: gateway_pb2.ChatRequest,
+    embeddings: Mapping[tuple[int, int], tensor_pb2.Embedding],
+    notes: Mapping[tuple[int, int], str],
 ) -> list[decoder_pb2.DecoderMessage]:
-    """The decoder's messages: every part in its place, media replaced by the embedding of its indices."""
+    """The decoder's messages: every part in its place, media replaced by the embedding or the note of its indices."""
     messages = []
     for i, message in enumerate(request.messages):
         merged = decoder_pb2.DecoderMessage(role=message.role)
         for j, part in enumerate(message.parts):
-            if part.WhichOneof("part") == "text":
-                merged.parts.add(text=part.text)
+            if (note := notes.get((i, j), part.text)) or part.WhichOneof("part") == "text":
+                merged.parts.add(text=note)
             else:
                 merged.parts.add(embedding=embeddings.get((i, j), part.embedding))
         messages.append(merged)
@@ -91,8 +107,8 @@ def outline(
         if part.WhichOneof("part") == "embedding"
     }
     for item in items:
-        layouts[item.message_index, item.part_index] = smallest_layout(item.modality, tokens_per_tile)
-    return merge(request, layouts)
+        layouts[item.indices] = smallest_layout(item.modality, tokens_per_tile)
+    return merge(request, layouts, {})
 
 
 def layout_only(embedding: tensor_pb2.Embedding) -> tensor_pb2.Embedding:

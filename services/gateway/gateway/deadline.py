@@ -14,6 +14,10 @@ class Deadline:
         self._at = time.monotonic() + timeout_s
         self._margin_s = margin_s
 
+    def left_s(self) -> float:
+        """Seconds until it passes, at least 0: for what waits on hops, so that a hop's own error comes first."""
+        return max(0.0, self._at - time.monotonic())
+
     def hop_s(self) -> float:
         """Seconds that the next hop may take. Raises DeadlineError if none are left."""
         left = self._at - time.monotonic() - self._margin_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from gateway.backends import Encoded
+from gateway.encoding import Encoded, num_units
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
 
 
@@ -19,6 +19,22 @@ class Receipt:
     def elapsed_ms(self) -> float:
         """Milliseconds since the request came."""
         return (time.perf_counter() - self._started) * 1e3
+
+    def admitted(self) -> None:
+        """The request was checked and let in."""
+        self.stages.admit_ms = self.elapsed_ms()
+
+    def encoded(self) -> None:
+        """The last medium is encoded."""
+        self.stages.encode_ms = self.elapsed_ms() - self.stages.admit_ms
+
+    def merged(self) -> None:
+        """Parts and embeddings are in order."""
+        self.stages.merge_ms = self.elapsed_ms() - self.stages.admit_ms - self.stages.encode_ms
+
+    def queued(self, seconds: float) -> None:
+        """The request waited for its turn at a decoder."""
+        self.stages.queue_ms = seconds * 1e3
 
     def first_token(self) -> None:
         """Notes the first token; later calls change nothing."""
@@ -40,9 +56,9 @@ class Receipt:
             prompt_tokens=finished.prompt_tokens,
             completion_tokens=finished.completion_tokens,
             images=sum(embedding.modality == tensor_pb2.MODALITY_IMAGE for embedding in every),
-            image_tiles=sum(_units(e) for e in every if e.modality == tensor_pb2.MODALITY_IMAGE),
+            image_tiles=sum(num_units(e) for e in every if e.modality == tensor_pb2.MODALITY_IMAGE),
             audio_seconds=sum(embedding.windows.seconds for embedding in every),
-            cache_hits=len(embeddings),
+            cache_hits=len(embeddings) + sum(item.source != gateway_pb2.EMBEDDING_SOURCE_ENCODED for item in items),
             cached_tokens=finished.cached_tokens,
         )
         return gateway_pb2.ChatFinished(
@@ -58,16 +74,13 @@ def item_receipt(encoded: Encoded) -> gateway_pb2.ItemReceipt:
         modality=encoded.item.modality,
         message_index=encoded.item.message_index,
         part_index=encoded.item.part_index,
-        queue_ms=timings.queue_ms,
+        fetch_ms=encoded.item.fetch_ms,
+        queue_ms=encoded.lane_ms + timings.queue_ms,
         decode_ms=timings.decode_ms,
         encode_ms=timings.model_ms,
         transfer_ms=max(0.0, encoded.round_trip_ms - accounted_ms),
         tokens=encoded.num_rows,
-        units=_units(encoded.embedding),
+        units=encoded.num_units,
+        store_ms=encoded.store_ms,
+        source=encoded.source,
     )
-
-
-def _units(embedding: tensor_pb2.Embedding) -> int:
-    if embedding.modality == tensor_pb2.MODALITY_IMAGE:
-        return 1 + embedding.grid.cols * embedding.grid.rows
-    return len(embedding.windows.tokens)

@@ -8,13 +8,18 @@ from typing import Any
 
 import grpc
 
-from gateway import uploads
-from gateway.chat import Chat, Cluster
+from gateway import calls
+from gateway.admission import charges
+from gateway.caller import Caller
+from gateway.chat import Chat
+from gateway.cluster import Cluster
 from gateway.deadline import Deadline
+from gateway.handles import calls as handles
+from gateway.identity.principal import current_principal
 from gateway.trace import TraceContext
 from trichord import request_id
 from trichord.server import remaining_s
-from trichord.v1 import gateway_pb2, gateway_pb2_grpc
+from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,8 +36,7 @@ class OmniService(gateway_pb2_grpc.OmniServiceServicer):
         """Answers a conversation."""
         if not request.request_id:
             request.request_id = f"chat-{request_id.new()}"
-        events = Chat(self._cluster, request, self._deadline(context), TraceContext.new()).events()
-        async with aclosing(events):
+        async with aclosing(Chat(self._cluster, request, self._caller(context, request.priority)).events()) as events:
             async for event in events:
                 yield event
 
@@ -40,21 +44,39 @@ class OmniService(gateway_pb2_grpc.OmniServiceServicer):
         self, request: gateway_pb2.PutMediaRequest, context: Context
     ) -> gateway_pb2.PutMediaResponse:
         """Keeps media for later requests."""
-        return await uploads.put_media(request, self._cluster.store)
+        return await handles.put_media(request, current_principal().tenant, self._cluster.handles)
+
+    async def ListMedia(  # noqa: N802
+        self, request: gateway_pb2.ListMediaRequest, context: Context
+    ) -> gateway_pb2.ListMediaResponse:
+        """Tells the tenant's handles."""
+        return await handles.list_media(request, current_principal().tenant, self._cluster.handles)
+
+    async def DeleteMedia(  # noqa: N802
+        self, request: gateway_pb2.DeleteMediaRequest, context: Context
+    ) -> gateway_pb2.DeleteMediaResponse:
+        """Forgets a handle."""
+        return await handles.delete_media(request, current_principal().tenant, self._cluster.handles)
+
+    async def Encode(  # noqa: N802
+        self, request: gateway_pb2.EncodeRequest, context: Context
+    ) -> gateway_pb2.EncodeResponse:
+        """Encodes one medium."""
+        return await calls.encode(self._cluster, request, self._caller(context))
+
+    async def CountTokens(  # noqa: N802
+        self, request: gateway_pb2.OmniServiceCountTokensRequest, context: Context
+    ) -> gateway_pb2.OmniServiceCountTokensResponse:
+        """Counts a conversation's tokens."""
+        return await calls.count_tokens(self._cluster, request, self._caller(context))
 
     async def GetModel(  # noqa: N802
         self, request: gateway_pb2.OmniServiceGetModelRequest, context: Context
     ) -> gateway_pb2.OmniServiceGetModelResponse:
         """Tells what is served."""
-        model = await self._cluster.decoder.model(self._deadline(context).hop_s())
-        return gateway_pb2.OmniServiceGetModelResponse(
-            model=model.model,
-            context_tokens=model.context_tokens,
-            max_images=model.max_images,
-            max_audios=model.max_audios,
-            max_request_bytes=self._cluster.settings.max_message_bytes,
-        )
+        return await calls.get_model(self._cluster, self._caller(context))
 
-    def _deadline(self, context: Context) -> Deadline:
+    def _caller(self, context: Context, priority: decoder_pb2.Priority = decoder_pb2.PRIORITY_UNSPECIFIED) -> Caller:
         settings = self._cluster.settings
-        return Deadline(remaining_s(context, settings.default_deadline_s), settings.hop_margin_s)
+        deadline = Deadline(remaining_s(context, settings.default_deadline_s), settings.hop_margin_s)
+        return Caller(current_principal(), charges.priority(priority), deadline, TraceContext.new())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import pytest
 
+from tests.redis_lab import RedisServer, running_redis
 from tests.unit.gateway.lab import Lab, running_lab
 
 # A loaded machine is slow: time is never what a test is about.
@@ -14,7 +15,14 @@ hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One for all tests: every gateway has a secret of its own, so that none finds another's entries."""
+    with running_redis() as server:
+        yield server
+
+
 @pytest.fixture
-async def lab() -> AsyncIterator[Lab]:
-    async with running_lab() as running:
+async def lab(redis_server: RedisServer) -> AsyncIterator[Lab]:
+    async with running_lab(redis_server) as running:
         yield running

@@ -96,6 +96,11 @@ class FakeVision(vision_pb2_grpc.VisionEncoderServiceServicer):
             await self.step(request.image)
             return vision_pb2.EncodeImageResponse(embedding=image_embedding(request.image), timings=TIMINGS)
 
+    async def GetModel(
+        self, request: vision_pb2.VisionEncoderServiceGetModelRequest, context: Context
+    ) -> vision_pb2.VisionEncoderServiceGetModelResponse:
+        return vision_pb2.VisionEncoderServiceGetModelResponse(model="fake", fingerprint="vision")
+
     def register(self, grpc_server: grpc.aio.Server) -> list[str]:
         vision_pb2_grpc.add_VisionEncoderServiceServicer_to_server(self, grpc_server)
         return ["trichord.v1.VisionEncoderService"]
@@ -112,6 +117,11 @@ class FakeAudio(audio_pb2_grpc.AudioEncoderServiceServicer):
         with self.calls.seen(request, context):
             await self.step(request.audio)
             return audio_pb2.EncodeAudioResponse(embedding=audio_embedding(request.audio), timings=TIMINGS)
+
+    async def GetModel(
+        self, request: audio_pb2.AudioEncoderServiceGetModelRequest, context: Context
+    ) -> audio_pb2.AudioEncoderServiceGetModelResponse:
+        return audio_pb2.AudioEncoderServiceGetModelResponse(model="fake", fingerprint="audio")
 
     def register(self, grpc_server: grpc.aio.Server) -> list[str]:
         audio_pb2_grpc.add_AudioEncoderServiceServicer_to_server(self, grpc_server)

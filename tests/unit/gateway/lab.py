@@ -10,10 +10,16 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.__main__ import connect
-from gateway.chat import Cluster
+from gateway.admission.settings import AdmissionSettings
+from gateway.cluster import Cluster, ClusterSettings, connect
+from gateway.fetch.settings import FetchSettings
+from gateway.identity.interceptor import AuthInterceptor
+from gateway.identity.opening import open_guard
+from gateway.identity.settings import AuthSettings
+from gateway.routing.settings import RoutingSettings
 from gateway.service import OmniService
 from gateway.settings import GatewaySettings
+from tests.redis_lab import RedisServer, running_redis
 from tests.unit.gateway.fakes import FakeAudio, FakeDecoder, FakeVision, serving
 from trichord import server
 from trichord.errors import TrichordError
@@ -51,18 +57,28 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def running_lab() -> AsyncIterator[Lab]:
+async def running_lab(redis: RedisServer | None = None) -> AsyncIterator[Lab]:
+    """Beside a Redis of its own, unless it is told of one."""
+    with contextlib.ExitStack() as own:
+        async with _lab(redis or own.enter_context(running_redis())) as lab:
+            yield lab
+
+
+@contextlib.asynccontextmanager
+async def _lab(redis: RedisServer) -> AsyncIterator[Lab]:
     vision, audio, decoder = FakeVision(), FakeAudio(), FakeDecoder()
     servers = {"vision": await serving(vision), "audio": await serving(audio), "decoder": await serving(decoder)}
     targets = {name: f"127.0.0.1:{running.port}" for name, running in servers.items()}
-    settings = GatewaySettings(**targets, max_messages=8, max_parts=16, media_store_bytes=10_000)  # type: ignore[arg-type]
-    cluster = connect(settings)
+    urls = {"cache_url": redis.url, "state_url": redis.url}
+    settings = GatewaySettings(**targets, **urls, max_messages=8, max_parts=16, media_store_bytes=10_000)  # type: ignore[arg-type]
+    cluster = connect(ClusterSettings(settings, RoutingSettings(), AdmissionSettings(), FetchSettings()))
 
     def register(grpc_server: grpc.aio.Server) -> list[str]:
         gateway_pb2_grpc.add_OmniServiceServicer_to_server(OmniService(cluster), grpc_server)
         return ["trichord.v1.OmniService"]
 
-    gateway = await server.start(register, settings)
+    interceptor = AuthInterceptor(open_guard(AuthSettings(), settings.listen))
+    gateway = await server.start(register, settings, interceptors=[interceptor])
     channel = server.open_channel(f"127.0.0.1:{gateway.port}", settings.max_message_bytes)
     yield Lab(vision, audio, decoder, servers, cluster, gateway, gateway_pb2_grpc.OmniServiceStub(channel))
     await channel.close()

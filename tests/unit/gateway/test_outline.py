@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway import conversation
-from gateway.media_store import MediaStore
+from gateway.conversation import Item
 from llm_decoder.intake import Intake
 from llm_decoder.settings import DecoderSettings
 from llm_decoder.vocabulary import Vocabulary
@@ -15,7 +15,9 @@ from trichord.checkpoint.initialize import init
 from trichord.checkpoint.presets import PRESETS
 from trichord.errors import ContextLengthError, RequestError
 from trichord.model_config import ModelConfig
-from trichord.v1 import decoder_pb2, gateway_pb2
+from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
+
+MODALITIES = {"image_bytes": tensor_pb2.MODALITY_IMAGE, "audio_bytes": tensor_pb2.MODALITY_AUDIO}
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +31,9 @@ def intake(tmp_path_factory: pytest.TempPathFactory) -> Intake:
 
 
 def outlined(request: gateway_pb2.ChatRequest, intake: Intake) -> decoder_pb2.CountTokensRequest:
-    items = conversation.media_items(request, MediaStore(1))
+    items = [
+        Item.at(place, MODALITIES[place.part.WhichOneof("part")], b"x") for place in conversation.media_places(request)
+    ]
     messages = conversation.outline(request, items, intake.limits.tokens_per_tile)
     return decoder_pb2.CountTokensRequest(messages=messages, sampling=request.sampling)
 

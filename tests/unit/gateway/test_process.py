@@ -33,6 +33,7 @@ async def start() -> AsyncIterator[Start]:
     async def launch(**settings: str) -> Process:
         variables = {f"TRICHORD_GATEWAY_{name.upper()}": value for name, value in settings.items()}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRICHORD_")}
+        variables["TRICHORD_HTTP_LISTEN"] = "127.0.0.1:0"
         command = (sys.executable, "-W", "error", "-m", "gateway")
         process = await asyncio.create_subprocess_exec(*command, env=environment | variables, stdout=PIPE, stderr=PIPE)
         processes.append(process)
@@ -50,7 +51,7 @@ async def port_of(process: Process) -> int:
     assert process.stderr is not None
     async with asyncio.timeout(SOON_S):
         async for line in process.stderr:
-            if b'"listening"' in line:
+            if b'"listening"' in line and b'"http"' not in line:
                 return int(json.loads(line)["port"])
     raise AssertionError("The gateway ended without listening.")
 
@@ -69,7 +70,8 @@ async def decoder() -> AsyncIterator[FakeDecoder]:
     await running.server.stop(0)
 
 
-TARGETS = {"vision": "127.0.0.1:1", "audio": "127.0.0.1:1", "decoder": "127.0.0.1:1"}
+NOWHERE = "redis://127.0.0.1:1"
+TARGETS = dict.fromkeys(("vision", "audio", "decoder"), "127.0.0.1:1") | {"cache_url": NOWHERE, "state_url": NOWHERE}
 
 
 @pytest.mark.parametrize(

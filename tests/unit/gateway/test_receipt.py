@@ -8,8 +8,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from gateway.backends import Encoded
 from gateway.conversation import Item
+from gateway.encoding import Encoded
 from gateway.receipt import Receipt, item_receipt
 from tests.unit.gateway.fakes import (
     DECODER_TIMINGS,
@@ -31,7 +31,8 @@ milliseconds = st.floats(0, 1e5)
 
 def encoded(embedding: tensor_pb2.Embedding, index: int = 0, round_trip_ms: float = 10) -> Encoded:
     item = Item(0, index, f"messages[0].parts[{index}].media_handle", embedding.modality, b"")
-    return Encoded(item, embedding, TIMINGS, round_trip_ms)
+    source = gateway_pb2.EMBEDDING_SOURCE_ENCODED
+    return Encoded(item, embedding, source, timings=TIMINGS, round_trip_ms=round_trip_ms)
 
 
 @hypothesis.given(made=embeddings, brought=embeddings)

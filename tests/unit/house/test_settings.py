@@ -7,19 +7,26 @@ from collections.abc import Iterator
 import pytest
 
 import audio_encoder.settings
+import gateway.admission.settings
+import gateway.identity.settings
+import gateway.routing.settings
 import gateway.settings
 import llm_decoder.loading
 import llm_decoder.settings
 import vision_encoder.settings
 from trichord.settings import FrontSettings, ModelSettings, ServiceSettings, Settings
+from trichord.tls import TlsSettings
 
 SERVICES = (
     gateway.settings.GatewaySettings,
+    gateway.admission.settings.AdmissionSettings,
+    gateway.routing.settings.RoutingSettings,
     vision_encoder.settings.VisionSettings,
     audio_encoder.settings.AudioSettings,
     llm_decoder.settings.DecoderSettings,
 )
-CLASSES = (*SERVICES, ServiceSettings, FrontSettings, ModelSettings, llm_decoder.loading.EngineSettings)
+SHARED = (ServiceSettings, FrontSettings, ModelSettings, TlsSettings)
+CLASSES = (*SERVICES, *SHARED, gateway.identity.settings.AuthSettings, llm_decoder.loading.EngineSettings)
 
 
 def below(cls: type[Settings]) -> Iterator[type[Settings]]:

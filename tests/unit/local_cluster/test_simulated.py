@@ -9,6 +9,7 @@ import pytest
 from local_cluster import preparation, topology
 from local_cluster.preparation import prepare
 from local_cluster.state import RunDirectory
+from local_cluster.stores import Stores
 from local_cluster.topology import ClusterSpec, Places
 from trichord.checkpoint.presets import PRESETS
 from trichord.errors import CheckpointError, SettingsError
@@ -21,7 +22,9 @@ TRITON = Triton(Path("/t/bin/tritonserver"), Path("/t/backends"))
 
 def told(simulation: Path | None, suffix: str) -> set[str]:
     """What the processes of a cluster are told by the settings of that name."""
-    places = Places(Path("/c/tiny"), TRITON, Path("/r"), "prefix-", simulation)
+    places = Places(
+        Path("/c/tiny"), TRITON, Path("/r"), "prefix-", Stores.of({}, Path("/r"), "s3cret", "s" * 32), simulation
+    )
     processes = topology.processes(7400, "float32", places, cores=2)
     return {value for process in processes for key, value in process.env.items() if key.endswith(suffix)}
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from local_cluster import topology
+from local_cluster.stores import Stores
 from local_cluster.topology import ClusterSpec, Places, Process
 from trichord.triton.runtime import Triton
 
@@ -15,6 +16,7 @@ PLACES = Places(
     triton=Triton(Path("/t/bin/tritonserver"), Path("/t/backends")),
     repositories=Path("/r/repositories"),
     shm_prefix="trichord-abc-",
+    stores=Stores.of({}, Path("/r/stores"), "s3cret", "s" * 32),
 )
 
 
@@ -23,11 +25,13 @@ def processes() -> dict[str, Process]:
     return {process.name: process for process in topology.processes(7400, "float32", PLACES, cores=2)}
 
 
-def test_three_tritons_then_three_fronts_then_the_gateway(processes: dict[str, Process]) -> None:
+def test_three_tritons_and_two_stores_then_three_fronts_then_the_gateway(processes: dict[str, Process]) -> None:
     assert [(name, process.tier, process.readiness) for name, process in processes.items()] == [
         ("vision-encoder-triton", 0, "triton"),
         ("audio-encoder-triton", 0, "triton"),
         ("llm-decoder-triton", 0, "triton"),
+        ("cache-store", 0, "redis"),
+        ("state-store", 0, "redis"),
         ("vision-encoder", 1, "health"),
         ("audio-encoder", 1, "health"),
         ("llm-decoder", 1, "health"),
@@ -48,6 +52,13 @@ def test_the_gateway_is_told_the_fronts(processes: dict[str, Process]) -> None:
         assert env[f"TRICHORD_GATEWAY_{setting}"] == f"127.0.0.1:{processes[front].port}"
 
 
+def test_the_gateway_is_told_its_stores(processes: dict[str, Process]) -> None:
+    env = processes["gateway"].env
+    for setting, store in (("CACHE_URL", "cache-store"), ("STATE_URL", "state-store")):
+        assert env[f"TRICHORD_GATEWAY_{setting}"] == f"redis://:s3cret@127.0.0.1:{processes[store].port}/0"
+    assert env["TRICHORD_GATEWAY_STORE_SECRET"] == "s" * 32
+
+
 def test_only_the_decoder_may_use_every_core(processes: dict[str, Process]) -> None:
     threads = {name: process.env["OMP_NUM_THREADS"] for name, process in processes.items()}
     assert {name for name, number in threads.items() if number != "1"} == {"llm-decoder-triton"}
@@ -62,7 +73,7 @@ def test_every_process_runs_in_the_same_dtype(processes: dict[str, Process]) -> 
 
 def test_no_two_processes_share_a_port_or_shared_memory(processes: dict[str, Process]) -> None:
     taken = topology.ports(processes.values())
-    assert len(taken) == 7 + 3
+    assert len(taken) == 9 + 3 + 1
     assert min(taken) == 7400
     assert max(taken) <= 7400 + 23
     prefixes = [process.shm_prefix for process in processes.values() if process.shm_prefix]

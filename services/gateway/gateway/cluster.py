@@ -1,0 +1,102 @@
+"""What the gateway's requests need of the rest of the world: services, stores, admission. Made once for a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.admission.admission import Admission
+from gateway.admission.assembly import open_admission
+from gateway.admission.settings import AdmissionSettings
+from gateway.backends import Decoder, Encoder, audio_encoder, vision_encoder
+from gateway.embeddings.store import EmbeddingStore
+from gateway.encoding import ItemEncoder
+from gateway.fetch.fetcher import Fetcher
+from gateway.fetch.settings import FetchSettings
+from gateway.handles.store import HandleStore
+from gateway.routing.settings import RoutingSettings
+from gateway.settings import GatewaySettings
+from gateway.sources import MediaSources
+from gateway.stores import Stores
+from trichord.errors import NotFoundError
+from trichord.v1 import decoder_pb2, tensor_pb2
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """See the module."""
+
+    encoders: Mapping[tensor_pb2.Modality, Encoder]
+    decoder: Decoder
+    stores: Stores
+    admission: Admission
+    sources: MediaSources
+    item_encoder: ItemEncoder
+    settings: GatewaySettings
+
+    @property
+    def handles(self) -> HandleStore:
+        """Media by handle."""
+        return self.stores.handles
+
+    @property
+    def embeddings(self) -> EmbeddingStore:
+        """Embeddings by content."""
+        return self.stores.embeddings
+
+    async def model(self, name: str, timeout_s: float) -> decoder_pb2.DecoderServiceGetModelResponse:
+        """The model served. Raises NotFoundError if ``name`` is another's; an empty one is anyone's."""
+        model = await self.decoder.model(timeout_s)
+        if name not in ("", model.model):
+            raise NotFoundError(f"This deployment serves {model.model!r} only.", field="model")
+        return model
+
+    async def close(self) -> None:
+        """Lets what is being settled and kept be so, and closes all connections."""
+        await self.admission.close()
+        await self.sources.close()
+        await asyncio.gather(
+            self.decoder.close(), *(encoder.close() for encoder in self.encoders.values()), self.stores.close()
+        )
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """All that ``connect`` is told."""
+
+    gateway: GatewaySettings
+    routing: RoutingSettings
+    admission: AdmissionSettings
+    fetch: FetchSettings
+
+    @classmethod
+    def from_environment(cls) -> ClusterSettings:
+        """Reads all of them. Raises SettingsError."""
+        return cls(
+            GatewaySettings.from_environment(),
+            RoutingSettings.from_environment(),
+            AdmissionSettings.from_environment(),
+            FetchSettings.from_environment(),
+        )
+
+
+def connect(told: ClusterSettings) -> Cluster:
+    """Clients of everything that the settings name; nothing is called yet. Raises SettingsError."""
+    limit = told.gateway.max_message_bytes
+    stores = Stores.open(told.gateway)
+    admission = open_admission(told.admission, stores.state)
+    sources = MediaSources(stores.handles, Fetcher(told.fetch))
+    encoders = {
+        tensor_pb2.MODALITY_IMAGE: vision_encoder(told.gateway.vision, limit, told.routing),
+        tensor_pb2.MODALITY_AUDIO: audio_encoder(told.gateway.audio, limit, told.routing),
+    }
+    return Cluster(
+        encoders=encoders,
+        decoder=Decoder(told.gateway.decoder, limit, told.routing),
+        stores=stores,
+        admission=admission,
+        sources=sources,
+        item_encoder=ItemEncoder(encoders, stores.embeddings, admission.lanes, sources),
+        settings=told.gateway,
+    )

@@ -1,0 +1,101 @@
+"""One image or sound, from its source to its embedding: fetched, found in the store, or encoded in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from gateway.admission import charges
+from gateway.admission.lanes import Lanes
+from gateway.backends import Encoder, Encoding
+from gateway.caller import Caller
+from gateway.conversation import Item
+from gateway.embeddings.store import EmbeddingStore, Stored
+from gateway.sources import MediaSources
+from trichord.errors import TrichordError
+from trichord.v1 import gateway_pb2, tensor_pb2
+
+
+class Encoded(NamedTuple):
+    """An item's embedding, and the stages that made it."""
+
+    item: Item
+    embedding: tensor_pb2.Embedding
+    source: gateway_pb2.EmbeddingSource
+    store_ms: float = 0.0
+    lane_ms: float = 0.0
+    """Waiting in the gateway for the encoder."""
+    timings: tensor_pb2.EncodeTimings = tensor_pb2.EncodeTimings()
+    """The encoder's own; empty unless it was called for this request."""
+    round_trip_ms: float = 0.0
+
+    @property
+    def num_rows(self) -> int:
+        """Positions of the prompt that the embedding takes."""
+        return self.embedding.values.shape[0]
+
+    @property
+    def num_units(self) -> int:
+        """Tiles of an image, windows of a sound."""
+        return num_units(self.embedding)
+
+
+def num_units(embedding: tensor_pb2.Embedding) -> int:
+    """Tiles of an image's embedding, windows of a sound's."""
+    if embedding.modality == tensor_pb2.MODALITY_IMAGE:
+        return 1 + embedding.grid.cols * embedding.grid.rows
+    return len(embedding.windows.tokens)
+
+
+class _Turn:
+    """One caller's turn at an encoder, if it comes to that."""
+
+    def __init__(self, encoder: Encoder, lanes: Lanes, item: Item, caller: Caller) -> None:
+        self._encoder, self._lanes, self._item, self._caller = encoder, lanes, item, caller
+        self.encoding: Encoding | None = None
+        self.lane_ms = 0.0
+
+    async def encode(self) -> tensor_pb2.Embedding:
+        item, caller = self._item, self._caller
+        name, cost = charges.lane(item)
+        async with self._lanes.slot(name, caller.tenant, cost, caller.priority, caller.deadline.hop_s()) as ticket:
+            self.lane_ms = ticket.waited_s * 1e3
+            self.encoding = await self._encoder.encode(item.content, caller.deadline.hop_s(), caller.trace.metadata())
+        return self.encoding.embedding
+
+
+class ItemEncoder:
+    """Turns items into embeddings, for all requests of the gateway."""
+
+    def __init__(
+        self,
+        encoders: Mapping[tensor_pb2.Modality, Encoder],
+        store: EmbeddingStore,
+        lanes: Lanes,
+        sources: MediaSources,
+    ) -> None:
+        self._encoders, self._store, self._lanes, self._sources = encoders, store, lanes, sources
+
+    async def encode(self, item: Item, caller: Caller) -> Encoded:
+        """One item. Raises a TrichordError whose field is the item's."""
+        try:
+            return await self._encode(await self._sources.fetched(item, caller), caller)
+        except TrichordError as error:
+            error.at(item.field)
+            raise
+
+    async def _encode(self, item: Item, caller: Caller) -> Encoded:
+        encoder = self._encoders[item.modality]
+        turn = _Turn(encoder, self._lanes, item, caller)
+        fingerprint = await encoder.fingerprint(caller.deadline.hop_s())
+        stored = await self._store.embedding(
+            caller.tenant, item.modality, item.content, fingerprint, turn.encode, timeout_s=caller.deadline.left_s()
+        )
+        return _encoded(item, stored, turn)
+
+
+def _encoded(item: Item, stored: Stored, turn: _Turn) -> Encoded:
+    encoded = Encoded(item, stored.embedding, stored.source, stored.store_ms, turn.lane_ms)
+    if turn.encoding is None:
+        return encoded
+    return encoded._replace(timings=turn.encoding.timings, round_trip_ms=turn.encoding.round_trip_ms)

@@ -1,0 +1,43 @@
+"""What one request took so far, for its tenant's budgets: told again and again, so that a cancelled one pays its share.
+
+Only what was computed for this request counts: a kept embedding costs no tiles and no seconds.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gateway.admission.admission import Grant
+from gateway.admission.cost import Cost
+from gateway.encoding import Encoded
+from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
+
+
+class Meter:
+    """Tells a grant."""
+
+    def __init__(self, grant: Grant) -> None:
+        self._grant = grant
+
+    def encoded(self, encoded: Encoded) -> None:
+        """A medium's embedding is there."""
+        if encoded.source != gateway_pb2.EMBEDDING_SOURCE_ENCODED:
+            return
+        if encoded.embedding.modality == tensor_pb2.MODALITY_IMAGE:
+            self._grant.add(Cost(tiles=encoded.num_units))
+        else:
+            self._grant.add(Cost(audio_ms=math.ceil(encoded.embedding.windows.seconds * 1000)))
+
+    def prompt(self, prompt: decoder_pb2.PromptTokens) -> None:
+        """The decoder counted the prompt."""
+        self._grant.add(Cost(tokens=prompt.text + prompt.image + prompt.audio))
+
+    def generated(self, chunk: decoder_pb2.TokenChunk) -> None:
+        """Some tokens came."""
+        self._grant.add(Cost(tokens=len(chunk.token_ids)))
+
+    def finished(self, finished: decoder_pb2.GenerateFinished) -> None:
+        """The decoder's own count, the tokens that ended turns included."""
+        prompt = finished.prompt_tokens
+        tokens = prompt.text + prompt.image + prompt.audio + finished.completion_tokens
+        self._grant.settle(self._grant.actual._replace(tokens=tokens))

@@ -1,0 +1,105 @@
+"""The Starlette application: which path is answered by what.
+
+``/healthz``, ``/readyz``, the documentation and other pages are public: static files and two probes, which tell nothing
+of the deployment or of anybody's data. Every other path, those that do not exist included, needs a key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.openai_http import documentation
+from gateway.openai_http.answering import ServedModel
+from gateway.openai_http.completions import JSON, ChatCompletions
+from gateway.openai_http.desk import Desk
+from gateway.openai_http.event_stream import to_json
+from gateway.openai_http.middleware import Envelope, Gatekeeper, on_http_exception
+from gateway.openai_http.responses import Model, ModelList
+from trichord.errors import NotFoundError
+
+PROBES = ("/healthz", "/readyz")
+
+
+def build(desk: Desk, pages: Sequence[Route] = ()) -> Starlette:
+    """The application; ``app.state.desk`` is what it works with. ``pages`` are further public files."""
+    probes = Probes(desk)
+    models = Models(desk)
+    pages = [*pages, *(documentation.routes() if desk.settings.docs else ())]
+    routes = [
+        Route("/v1/chat/completions", ChatCompletions(desk), methods=["POST"]),
+        Route("/v1/models", models.list, methods=["GET"]),
+        Route("/v1/models/{id:path}", models.get, methods=["GET"]),
+        Route("/healthz", probes.health, methods=["GET"]),
+        Route("/readyz", probes.ready, methods=["GET"]),
+        *pages,
+    ]
+    public = frozenset([*PROBES, *(page.path for page in pages)])
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Envelope, desk=desk), Middleware(Gatekeeper, desk=desk, public_paths=public)],
+        exception_handlers={HTTPException: on_http_exception},
+    )
+    app.router.redirect_slashes = False
+    app.state.desk = desk
+    return app
+
+
+class Probes:
+    """What orchestrators ask. What is behind the gateway degrades; it does not make the gateway unready."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def health(self, request: Request) -> Response:
+        """Whether this process runs."""
+        return json_response({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether clients may come."""
+        if self._desk.drain.is_ready:
+            return json_response({"status": "ready"})
+        return json_response({"status": "draining"}, status=503)
+
+
+class Models:
+    """What is served."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._since = int(time.time())
+
+    async def list(self, request: Request) -> Response:
+        """GET /v1/models."""
+        models: ModelList = {"object": "list", "data": [self._told(await self._desk.core.model())]}
+        return json_response(models)
+
+    async def get(self, request: Request) -> Response:
+        """GET /v1/models/{id}."""
+        wanted, model = request.path_params["id"], await self._desk.core.model()
+        if wanted != model.name:
+            raise NotFoundError(f"There is no model {wanted!r} here; it is {model.name!r}.", field="model")
+        return json_response(self._told(model))
+
+    def _told(self, model: ServedModel) -> Model:
+        return {
+            "id": model.name,
+            "object": "model",
+            "created": self._since,
+            "owned_by": "trichord",
+            "context_tokens": model.context_tokens,
+            "max_images": model.max_images,
+            "max_audios": model.max_audios,
+        }
+
+
+def json_response(content: object, status: int = 200) -> Response:
+    """Compact JSON that nobody caches."""
+    return Response(to_json(content), status, {"cache-control": "no-cache"}, media_type=JSON)
