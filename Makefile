@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PRESET ?= smol
 
 .DEFAULT_GOAL := help
-.PHONY: help system install weights demo up down test check protos bench-cluster bench-engine
+.PHONY: help system install weights demo up down test check protos bench-cluster bench-gateway bench-engine
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -53,5 +53,8 @@ protos: install  ## regenerate libs/trichord/v1
 bench-cluster: weights  ## what a question costs by its kind, through a cluster of its own (a minute)
 	$(BIN)/python -m bench.cluster
 
-bench-engine: weights  ## the decode engine against its limit and its peers (half an hour, on a quiet machine)
+bench-gateway: install  ## what the gateway adds to a first token, a token, an image seen before (two minutes)
+	$(BIN)/python -m bench.gateway
+
+bench-engine: weights  ## the decode engine against its limit and its peers (twenty minutes, on a quiet machine)
 	$(BIN)/python -m bench.engine

@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     """Of each answer."""
 
 
-FULL, QUICK = Plan(rounds=5, num_tokens=128), Plan(rounds=1, num_tokens=64)
+FULL, QUICK = Plan(rounds=3, num_tokens=128), Plan(rounds=1, num_tokens=64)
 
 
 class Bench:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from trichord import health
 from trichord.errors import DeadlineError, TrichordError
+from trichord.health_port import health_port
 from trichord.interceptors import ErrorInterceptor, LimitInterceptor
 from trichord.settings import ServiceSettings
 from trichord.tls import TlsSettings, channel_credentials, name_options, server_credentials
@@ -35,6 +36,12 @@ PROBE_INTERVAL_S = 0.5
 
 UNCOUNTED_RPCS = 64
 """Health checks, reflection and refusals in progress at once, beside the calls that settings allow."""
+
+
+MAX_CONNECTION_AGE_S = 900.0
+"""A connection older than this takes no new calls (gRFC A9; +-10 %): its client connects anew, perhaps elsewhere."""
+CONNECTION_GRACE_S = 30.0
+"""Beyond the longest call's deadline: calls on an aged connection end by themselves."""
 
 
 def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
@@ -68,6 +75,17 @@ def client_options(max_message_bytes: int) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 2_000),  # gRPC's own 120 s would outlast a restarted peer by far
         # Channels share connections by address otherwise, and with them the backoff of a server that is long gone.
         ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
+    """Options of every server: one process a port, and connections that end, so that clients find new replicas."""
+    grace_s = settings.default_deadline_s + CONNECTION_GRACE_S
+    return [
+        *channel_options(settings.max_message_bytes),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_connection_age_ms", int(MAX_CONNECTION_AGE_S * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(grace_s * 1000)),
     ]
 
 
@@ -141,7 +159,7 @@ async def start(
     """
     server = grpc.aio.server(
         interceptors=[ErrorInterceptor(), *interceptors, LimitInterceptor(settings.max_concurrent_rpcs)],
-        options=[*channel_options(settings.max_message_bytes), ("grpc.so_reuseport", 0)],
+        options=server_options(settings),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs + UNCOUNTED_RPCS,
     )
     services = list(register(server))
@@ -172,6 +190,14 @@ async def serve(
     ``other_drains`` are of what else this process serves: they run beside this server's own.
     """
     running = await start(register, settings, interceptors=interceptors, tls=tls)
+    async with health_port(running.health, settings.health_listen):
+        await _until_stopped(running, probe, other_drains)
+
+
+async def _until_stopped(
+    running: RunningServer, probe: Probe, other_drains: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+) -> None:
+    """Watches ``probe`` until a signal comes, then drains until that is done or a second one comes."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -48,6 +48,8 @@ def up(
             raise ClusterError(f"Cluster {name} is already running, differently. Stop it with: trichord down")
         typer.echo(f"Cluster {name} is already {state.phase} on 127.0.0.1:{port}.")
         return
+    from local_cluster.topology import HTTP_PORT_OFFSET
+
     triton.ensure()
     if foreground:
         _run(spec, directory)
@@ -57,6 +59,7 @@ def up(
     option = "" if target == chat.DEFAULT_TARGET else f" --target {target}"
     ready = "Ready, simulated," if spec.simulation else "Ready"
     typer.echo(f"{ready} on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
+    typer.echo(f"Or open http://127.0.0.1:{port + HTTP_PORT_OFFSET}")
 
 
 def down(name: Name = DEFAULT_NAME) -> None:

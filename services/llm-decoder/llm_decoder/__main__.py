@@ -13,6 +13,7 @@ from llm_decoder.vocabulary import Vocabulary
 from trichord import server
 from trichord.logs import configure
 from trichord.served_model import served_config, served_fingerprint
+from trichord.tls import TlsSettings
 from trichord.triton.client import TritonClient
 
 
@@ -36,7 +37,9 @@ async def main() -> None:
     engine = EngineClient(triton, intake.template.stop_ids, settings.backend)
     front = DecoderFront(intake, vocabulary, engine, default_deadline_s=settings.default_deadline_s)
     try:
-        await server.serve(front.register, readiness(engine, intake.template), settings)
+        await server.serve(
+            front.register, readiness(engine, intake.template), settings, tls=TlsSettings.from_environment()
+        )
     finally:
         await triton.close()
 

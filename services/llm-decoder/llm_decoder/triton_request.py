@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from llm_decoder.coalescing import Pace
+from llm_decoder.courier import Courier
 from llm_decoder.engine import Engine
 from llm_decoder.grammar.constraint import Grammars
 from llm_decoder.request import Finish, Priority, Request, Span
@@ -33,12 +34,12 @@ class TritonRequests:
     def __init__(self, pb_utils: Any, engine: Engine, backend: Backend, max_hold_ms: float, grammars: Grammars) -> None:
         """``max_hold_ms``: see ``coalescing.Pace``."""
         self._pb_utils, self._engine, self._backend = pb_utils, engine, backend
-        self._grammars, self._pace = grammars, Pace(max_hold_ms)
+        self._grammars, self._pace, self._courier = grammars, Pace(max_hold_ms), Courier()
         self._sinks: WeakValueDictionary[str, TritonSink] = WeakValueDictionary()
 
     def take(self, request: Any) -> None:
         """Hands over one request, or does what it says of another."""
-        sink = TritonSink(self._pb_utils, request.get_response_sender())
+        sink = TritonSink(self._pb_utils, request.get_response_sender(), self._courier)
         try:
             parameters = json.loads(request.parameters())
             if "is_full" in parameters:
@@ -57,6 +58,10 @@ class TritonRequests:
             sink.fail(error)
         except (KeyError, ValueError) as error:
             sink.fail(InternalError(f"The request is not one of this model's: {error!r}."))
+
+    def close(self) -> None:
+        """Sends what is to be sent, and ends; call it after the engine's own."""
+        self._courier.close()
 
     def _steer(self, wishes: Mapping[str, Any]) -> None:
         """Notes what the front wishes of a request in progress; see ``steering.Wishes``."""
@@ -110,8 +115,8 @@ def _spans(spans: torch.Tensor, media: str) -> list[Span]:
 class TritonSink:
     """The responses of one decoupled request, whose samples share it: the last to end ends it."""
 
-    def __init__(self, pb_utils: Any, response_sender: Any) -> None:
-        self._pb_utils, self._sender = pb_utils, response_sender
+    def __init__(self, pb_utils: Any, response_sender: Any, courier: Courier) -> None:
+        self._pb_utils, self._sender, self._courier = pb_utils, response_sender, courier
         self._num_open = 0
         self._ask_s = time.monotonic() + ASK_PERIOD_S
         self.is_full = False
@@ -134,13 +139,19 @@ class TritonSink:
 
     def send(self, tensors: Mapping[str, torch.Tensor], *, is_last: bool) -> None:
         """Sends one response; ``is_last`` if it is its sample's last."""
-        from_dlpack = self._pb_utils.Tensor.from_dlpack
-        outputs = [from_dlpack(name, tensor) for name, tensor in tensors.items()]
-        self._send(self._pb_utils.InferenceResponse(outputs), is_last)
+        flags = self._flags(is_last)
+
+        def deliver() -> None:
+            from_dlpack = self._pb_utils.Tensor.from_dlpack
+            outputs = [from_dlpack(name, tensor) for name, tensor in tensors.items()]
+            self._sender.send(self._pb_utils.InferenceResponse(outputs), flags=flags)
+
+        self._courier.send(deliver)
 
     def close(self) -> None:
         """Ends a request that has no answer."""
-        self._sender.send(flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        final = self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        self._courier.send(lambda: self._sender.send(flags=final))
 
     def leave(self) -> None:
         """Ends a sample without a word, because nobody waits for one."""
@@ -151,12 +162,14 @@ class TritonSink:
     def fail(self, error: TrichordError) -> None:
         """Ends a sample with an error; the front reads its class back from the reason in front."""
         told = self._pb_utils.TritonError(f"{error.reason}: {error.message}")
-        self._send(self._pb_utils.InferenceResponse(output_tensors=[], error=told), is_last=True)
+        response, flags = self._pb_utils.InferenceResponse(output_tensors=[], error=told), self._flags(is_last=True)
+        self._courier.send(lambda: self._sender.send(response, flags=flags))
 
-    def _send(self, response: Any, is_last: bool) -> None:
+    def _flags(self, is_last: bool) -> int:
+        """Of the next response, which ends the request if it ends the last open sample."""
         self._num_open -= is_last
         is_final = is_last and self._num_open <= 0
-        self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if is_final else 0)
+        return int(self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL) if is_final else 0
 
 
 class SampleSink:

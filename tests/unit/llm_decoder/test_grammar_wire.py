@@ -40,7 +40,9 @@ def take(tiny, intake):
         ids = SimpleNamespace(name=lambda: "INPUT_IDS", to_dlpack=lambda: torch.from_numpy(work.prompt.ids.copy()))
         asked = SimpleNamespace(parameters=lambda: told, get_response_sender=lambda: sender, inputs=lambda: [ids])
         engine = SimpleNamespace(submit=submitted.append)
-        TritonRequests(PB_UTILS, engine, "torch", max_hold_ms=0, grammars=grammars).take(asked)
+        requests = TritonRequests(PB_UTILS, engine, "torch", max_hold_ms=0, grammars=grammars)
+        requests.take(asked)
+        requests.close()
         return submitted, sent
 
     return take

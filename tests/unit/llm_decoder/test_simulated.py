@@ -233,7 +233,9 @@ def test_a_model_refuses_a_front_that_was_told_of_another_backend(engines, told,
     responses = Responses()
     parameters = json.dumps({"key": "k", "backend": told})
     asked = SimpleNamespace(parameters=lambda: parameters, get_response_sender=lambda: responses, inputs=list)
-    TritonRequests(PB_UTILS, engines.start(), runs, max_hold_ms=0, grammars=None).take(asked)
+    requests = TritonRequests(PB_UTILS, engines.start(), runs, max_hold_ms=0, grammars=None)
+    requests.take(asked)
+    requests.close()
     ((error, flags),) = responses.sent
     assert told in error
     assert flags == 1

@@ -35,3 +35,4 @@ class TritonPythonModel:
     def finalize(self):
         self.metrics.close()
         self.engine.close()
+        self.requests.close()
