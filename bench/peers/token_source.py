@@ -46,7 +46,7 @@ async def main() -> None:
         return ["trichord.v1.DecoderService"]
 
     configure("info")
-    running = await server.start(register, ServiceSettings())
+    running = await server.start(register, ServiceSettings.model_validate({}))
     await running.health.set_serving(True)
     await asyncio.Event().wait()
 

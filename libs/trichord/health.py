@@ -1,7 +1,8 @@
 """The standard health service (grpc.health.v1), one status for the whole process under every name it serves.
 
-Our own because the library's forgets every watcher of a service as soon as one of them leaves. Knows nothing of why a
-process can serve or cannot.
+Our own because the library's forgets every watcher of a service as soon as one of them leaves. One name is apart:
+``liveness`` is SERVING for as long as the process answers at all, so that nobody restarts a process because of what it
+waits for. Knows nothing of why a process can serve or cannot.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from trichord.errors import NotFoundError
 Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE_NAME = "grpc.health.v1.Health"
+LIVENESS = "liveness"
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """NOT_SERVING until told otherwise, for ``""`` (the process) and for each of ``services``."""
 
     def __init__(self, services: Sequence[str]) -> None:
-        self._names = frozenset(("", *services))
+        self._names = frozenset(("", LIVENESS, *services))
         self._serving = False
         self._shut_down = False
         self._changed = asyncio.Condition()
@@ -63,5 +65,5 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service not in self._names:
             return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        serving = self._serving
+        serving = self._serving or service == LIVENESS
         return health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import uvloop
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -222,7 +223,7 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs a service's ``main`` to its end; an error of ours at start is one sentence and exit status 1."""
     try:
-        asyncio.run(main)
+        uvloop.run(main)
     except (TrichordError, OSError) as error:
         raise SystemExit(f"cannot start: {error}") from error
 

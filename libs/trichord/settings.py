@@ -47,6 +47,9 @@ class ServiceSettings(Settings):
     """What every gRPC service of ours is told."""
 
     listen: str = Field("127.0.0.1:0", description="host:port to serve on; port 0 takes a free one.")
+    health_listen: str = Field(
+        "", description="host:port of a second server, of health alone and without TLS, for probes; unset: none."
+    )
     max_message_bytes: int = Field(
         MAX_MESSAGE_BYTES, gt=0, lt=1 << 31, description="Largest gRPC message in bytes, both ways."
     )

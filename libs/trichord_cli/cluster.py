@@ -28,7 +28,9 @@ def up(
     preset: Annotated[str, typer.Option(help="Name of a checkpoint, or a path (with a slash).")] = "smol",
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; by default the checkpoint's own.")] = None,
     name: Name = DEFAULT_NAME,
-    port: Annotated[int, typer.Option(help="The gateway's; the other processes take some of the next 23.")] = 7400,
+    port: Annotated[
+        int, typer.Option(help="The gateway's; the other processes take some of the next 23 (--autoscale: more).")
+    ] = 7400,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Models only wait, and answer something seeded; no weights are needed.")
     ] = False,
@@ -38,10 +40,25 @@ def up(
             help="Simulated, with these latencies: smol-cpu (the default), megrez-3b-omni-h100, or a YAML file."
         ),
     ] = None,
+    autoscale: Annotated[
+        bool, typer.Option("--autoscale", help="Start no encoder before there is work for it, and more as needed.")
+    ] = False,
+    max_replicas: Annotated[int, typer.Option(min=1, help="Most replicas of each encoder, with --autoscale.")] = 3,
+    rules: Annotated[
+        Path | None, typer.Option(help="How they are scaled, with --autoscale: a YAML file for the autoscaler.")
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cluster at Ctrl-C.")] = False,
 ) -> None:
     """Start every service on this machine and wait until they answer."""
-    spec = _spec(preset, dtype, name, port, simulation or ("smol-cpu" if simulated else None))
+    spec = _spec(
+        preset=preset,
+        simulation=simulation or ("smol-cpu" if simulated else None),
+        name=name,
+        dtype=dtype,
+        port=port,
+        max_replicas=max_replicas if autoscale else 0,
+        rules=rules.absolute() if rules else None,
+    )
     directory = _directory(name)
     if (state := directory.read()) and state.running:
         if state.spec != spec:
@@ -103,7 +120,7 @@ def logs(
             typer.echo(f"==> {title} <==\n" + _tail(file, num_lines))
 
 
-def _spec(preset: str, dtype: str | None, name: str, port: int, simulation: str | None) -> ClusterSpec:
+def _spec(preset: str, simulation: str | None, **fields: object) -> ClusterSpec:
     from pydantic import ValidationError
 
     from local_cluster.topology import ClusterSpec
@@ -112,9 +129,7 @@ def _spec(preset: str, dtype: str | None, name: str, port: int, simulation: str 
 
     profile = locate(simulation) if simulation else None
     try:
-        return ClusterSpec.model_validate(
-            {"name": name, "checkpoint": directory_of(preset), "dtype": dtype, "port": port, "simulation": profile}
-        )
+        return ClusterSpec.model_validate({"checkpoint": directory_of(preset), "simulation": profile, **fields})
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(first["msg"], param_hint=f"--{first['loc'][0]}") from error

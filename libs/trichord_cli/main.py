@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from trichord.errors import TrichordError
-from trichord_cli import chat, checkpoint, cluster, keys, tokens, triton
+from trichord_cli import chat, checkpoint, cluster, keys, scaling, simulate, tokens, triton
 
 
 class Sentences(TyperGroup):
@@ -39,6 +39,8 @@ app = typer.Typer(
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(triton.app, name="triton")
 app.add_typer(keys.app, name="keys")
+app.add_typer(scaling.app, name="scaling")
 app.command()(tokens.tokens)
+app.command()(simulate.simulate)
 for command in (cluster.up, cluster.down, cluster.status, cluster.logs, chat.chat):
     app.command()(command)

@@ -90,12 +90,12 @@ class Child:
             ) from error
         raise ClusterError(f"{process.title} did not start: {self.reason()}.")
 
-    async def stop(self) -> None:
-        """Asks it to end, insists after its time is up, and removes what it left behind."""
+    async def stop(self, patience_s: float = 0.0) -> None:
+        """Asks it to end, insists after its time is up, ``patience_s`` at least, and removes what it left behind."""
         with contextlib.suppress(ProcessLookupError):
             self._popen.terminate()
         try:
-            async with asyncio.timeout(self.process.stop_timeout_s):
+            async with asyncio.timeout(max(patience_s, self.process.stop_timeout_s)):
                 await self.ended()
         except TimeoutError:
             log.warning("killed: did not end in time", process=self.process.name)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import structlog
 
 from local_cluster import leftovers
-from local_cluster.preparation import prepare
+from local_cluster.preparation import Prepared, prepare
 from local_cluster.process_id import ProcessId
+from local_cluster.scaling import scaled
 from local_cluster.state import ClusterState, Phase, RunDirectory
 from local_cluster.supervisor import Supervisor
 from local_cluster.topology import ClusterSpec
@@ -55,10 +56,10 @@ class Cluster:
 
     async def _run(self) -> None:
         self._report("starting")
-        processes = await asyncio.to_thread(prepare, self._spec, self._directory)
-        self._supervisor = Supervisor(processes, self._directory.logs, lambda: self._report(self._phase))
+        prepared = await asyncio.to_thread(prepare, self._spec, self._directory)
+        self._supervisor = Supervisor(prepared.processes, self._directory.logs, lambda: self._report(self._phase))
         stop = asyncio.create_task(_signalled(), name="signals")
-        work = asyncio.create_task(self._work(self._supervisor), name="supervise")
+        work = asyncio.create_task(self._work(self._supervisor, prepared), name="supervise")
         try:
             await asyncio.wait({stop, work}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -70,11 +71,12 @@ class Cluster:
         if not work.cancelled():
             work.result()
 
-    async def _work(self, supervisor: Supervisor) -> None:
-        await supervisor.start()
-        self._report("ready")
-        log.info("ready", port=self._spec.port)
-        await supervisor.watch()
+    async def _work(self, supervisor: Supervisor, prepared: Prepared) -> None:
+        async with scaled(supervisor, prepared.replicas, prepared.scaling):
+            await supervisor.start()
+            self._report("ready")
+            log.info("ready", port=self._spec.port)
+            await supervisor.watch()
         raise ClusterError("Every process died too often. Read: trichord logs")
 
     def _report(self, phase: Phase, message: str = "") -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from local_cluster import topology
+from local_cluster import scaling, topology
 from local_cluster.state import RunDirectory
 from local_cluster.stores import Stores
-from local_cluster.topology import MODALITIES, ClusterSpec, Places, Process
+from local_cluster.topology import MODALITIES, ClusterSpec, Places, Process, Scaling
 from trichord.checkpoint.locate import directory_of
 from trichord.checkpoint.presets import preset
 from trichord.errors import ClusterError
@@ -22,8 +25,19 @@ from trichord.simulation.profile import LatencyProfile
 from trichord.triton import repository, runtime
 
 
-def prepare(spec: ClusterSpec, directory: RunDirectory) -> list[Process]:
-    """Renders the model repositories, writes the stores' configurations and returns the processes to start.
+class Prepared(NamedTuple):
+    """What a cluster runs."""
+
+    processes: Sequence[Process]
+    """Always."""
+    replicas: Mapping[str, Sequence[Sequence[Process]]]
+    """As there is work for them: the processes of each replica, by service."""
+    scaling: Scaling | None
+    """None if nothing is scaled."""
+
+
+def prepare(spec: ClusterSpec, directory: RunDirectory) -> Prepared:
+    """Renders the model repositories, writes configurations and returns what to start.
 
     Raises CheckpointError, SettingsError or ClusterError saying what is missing, or which port is taken.
     """
@@ -34,13 +48,18 @@ def prepare(spec: ClusterSpec, directory: RunDirectory) -> list[Process]:
     password, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     stores = Stores.of(os.environ, directory.path / "stores", password, secret)
     stores.write(spec.port)
-    places = Places(checkpoint, triton, directory.repositories, prefix, stores, spec.simulation)
+    scaled = scaling.prepare(spec, directory)
+    places = Places(checkpoint, triton, directory.repositories, prefix, stores, spec.simulation, scaled)
     for modality in MODALITIES:
         source = repository.model_repository(modality.package)
         repository.render(source, places.repositories / modality.service, dtype)
-    processes = topology.processes(spec.port, dtype, places, cores=len(os.sched_getaffinity(0)))
-    _check_ports(processes)
-    return processes
+    cores = len(os.sched_getaffinity(0))
+    processes = topology.processes(spec.port, dtype, places, cores)
+    if scaled and importlib.util.find_spec("autoscaler"):
+        processes.append(topology.autoscaler(spec.port, places))
+    replicas = topology.replicas(spec.port, dtype, places, cores)
+    _check_ports([*processes, *chain.from_iterable(chain.from_iterable(replicas.values()))])
+    return Prepared(processes, replicas, scaled)
 
 
 def _simulated_checkpoint(spec: ClusterSpec, directory: RunDirectory) -> Path:

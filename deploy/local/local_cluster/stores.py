@@ -28,9 +28,10 @@ class Store:
     """What it does when its memory is full."""
 
 
+STATE_SETTING = "TRICHORD_GATEWAY_STATE_URL"
 STORES = (
     Store("cache-store", "the embedding cache", "TRICHORD_GATEWAY_CACHE_URL", 8, 256 * 1024 * 1024, "allkeys-lru"),
-    Store("state-store", "the gateway's state", "TRICHORD_GATEWAY_STATE_URL", 9, 512 * 1024 * 1024, "noeviction"),
+    Store("state-store", "the gateway's state", STATE_SETTING, 9, 512 * 1024 * 1024, "noeviction"),
 )
 SECRET_SETTING = "TRICHORD_GATEWAY_STORE_SECRET"  # noqa: S105 - a variable's name
 
@@ -46,12 +47,15 @@ class Stores:
     password: str
     secret: str
     """What the gateway names and seals by; empty if a person named one."""
+    named_state_url: str = ""
+    """Of the state's server, if a person named one."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str], configurations: Path, password: str, secret: str) -> Stores:
         """The stores of a cluster that is started in this environment."""
         started = tuple(store for store in STORES if not environment.get(store.setting))
-        return cls(started, configurations, password, "" if environment.get(SECRET_SETTING) else secret)
+        own_secret = "" if environment.get(SECRET_SETTING) else secret
+        return cls(started, configurations, password, own_secret, environment.get(STATE_SETTING, ""))
 
     def argv(self, store: Store) -> Sequence[str]:
         """The command that runs one of them."""
@@ -61,6 +65,10 @@ class Stores:
         """What the gateway of the cluster at ``port`` is told of them."""
         urls = {s.setting: f"redis://:{self.password}@127.0.0.1:{port + s.port_offset}/0" for s in self.started}
         return {**urls, SECRET_SETTING: self.secret} if self.secret else urls
+
+    def state_url(self, port: int) -> str:
+        """Where the gateway of the cluster at ``port`` keeps its state."""
+        return self.named_state_url or self.gateway_settings(port)[STATE_SETTING]
 
     def write(self, port: int) -> None:
         """Writes their configurations, for nobody else to read."""

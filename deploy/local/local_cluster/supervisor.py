@@ -1,5 +1,7 @@
 """Runs the processes of a cluster: starts them in order, restarts one that dies, stops them in order.
 
+Those that it is made with are there from its start to its end; others come and go between (``bring_up``).
+
 Knows nothing of what the processes do. Every change is reported to ``on_change``; the states are in ``states``.
 """
 
@@ -28,35 +30,43 @@ class Supervisor:
     """The processes of one cluster and what became of them."""
 
     def __init__(self, processes: Sequence[Process], logs: Path, on_change: Callable[[], None]) -> None:
-        self._processes = sorted(processes, key=attrgetter("tier"))
+        self._processes = {process.name: process for process in processes}
         self._logs = logs
         self._on_change = on_change
         self._children: dict[str, Child] = {}
-        self.states = {p.name: ProcessState(name=p.name, title=p.title, port=p.port) for p in self._processes}
+        self.states = {process.name: _state(process) for process in _in_order(processes)}
 
     async def start(self) -> None:
         """Starts every process, a tier at a time. Raises ClusterError at the first that fails; then call ``stop``."""
-        for _, tier in groupby(self._processes, key=attrgetter("tier")):
+        for _, tier in groupby(_in_order(self._processes.values()), key=attrgetter("tier")):
             await _all(self._start(process) for process in tier)
 
     async def watch(self) -> None:
         """Restarts what dies, until cancelled. One that dies too often is left dead, and the others run on."""
-        await _all(self._keep(process) for process in self._processes)
+        await _all(self.keep(process) for process in _in_order(self._processes.values()))
 
     async def stop(self) -> None:
         """Stops every process, the last tier first, so that no stream into a Triton is open when its turn comes."""
-        for _, tier in groupby(reversed(self._processes), key=attrgetter("tier")):
+        for _, tier in groupby(reversed(_in_order(self._processes.values())), key=attrgetter("tier")):
             await _all(self._stop(process) for process in tier)
 
-    async def _start(self, process: Process) -> None:
-        child = self._children[process.name] = await Child.start(process, self._logs / f"{process.name}.log")
-        self._change(process, "starting", id=ProcessId.of(child.pid), started=time.time(), ready=0.0)
-        log.info("started", process=process.name, pid=child.pid)
-        await child.ready()
-        self._change(process, "ready", ready=time.time())
-        log.info("ready", process=process.name)
+    async def bring_up(self, process: Process) -> None:
+        """Starts one more; ``stop`` will stop it too. Raises ClusterError if it does not start."""
+        self._processes[process.name] = process
+        self.states[process.name] = _state(process)
+        await self._start(process)
 
-    async def _keep(self, process: Process) -> None:
+    async def bring_down(self, process: Process, patience_s: float) -> None:
+        """Stops one that was brought up, giving it ``patience_s`` at least to end its work, and forgets it."""
+        if child := self._children.pop(process.name, None):
+            await child.stop(patience_s)
+            log.info("stopped", process=process.name, status=child.status)
+        self._processes.pop(process.name, None)
+        self.states.pop(process.name, None)
+        self._on_change()
+
+    async def keep(self, process: Process) -> None:
+        """Restarts a process that was started whenever it dies, until cancelled, or until it dies too often."""
         budget = RestartBudget()
         while True:
             child = self._children[process.name]
@@ -65,6 +75,14 @@ class Supervisor:
             log.error("died", process=process.name, reason=child.reason())
             if not await self._restart(process, budget):
                 return
+
+    async def _start(self, process: Process) -> None:
+        child = self._children[process.name] = await Child.start(process, self._logs / f"{process.name}.log")
+        self._change(process, "starting", id=ProcessId.of(child.pid), started=time.time(), ready=0.0)
+        log.info("started", process=process.name, pid=child.pid)
+        await child.ready()
+        self._change(process, "ready", ready=time.time())
+        log.info("ready", process=process.name)
 
     async def _restart(self, process: Process, budget: RestartBudget) -> bool:
         """Starts a dead process again, as often as the budget allows; tells whether it is ready."""
@@ -93,6 +111,14 @@ class Supervisor:
         state = self.states[process.name]
         self.states[process.name] = state.model_copy(update={"phase": phase, **fields})
         self._on_change()
+
+
+def _state(process: Process) -> ProcessState:
+    return ProcessState(name=process.name, title=process.title, port=process.port)
+
+
+def _in_order(processes: Iterable[Process]) -> list[Process]:
+    return sorted(processes, key=attrgetter("tier"))
 
 
 async def _all(coroutines: Iterable[Coroutine[None, None, None]]) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,11 +30,17 @@ DRAIN_TIMEOUT_S = 1.5
 """Seconds that our services give calls in progress when the cluster stops."""
 _SERVICE_STOP_S = 2.5
 _TRITON_STOP_S = runtime.EXIT_TIMEOUT_S + 2.0
+REPLICA_DRAIN_S = 30.0
+"""Seconds that a replica which is no longer wanted has to end its calls."""
+_STARTUP_S = 10
+"""What the gateway assumes that a replica takes to start here, until it has seen one start."""
 
 # Offsets to the cluster's port.
 HTTP_PORT_OFFSET = 4
-_TRITON_PORTS, _METRICS_PORTS = 10, 20
+_AUTOSCALER_PORT, _EXPLAIN_PORT = 5, 6
+_TRITON_PORTS, _METRICS_PORTS, _REPLICA_PORTS = 10, 20, 24
 _LOOPBACK = "127.0.0.1"
+MAX_REPLICAS = 8
 
 
 class ClusterSpec(BaseModel):
@@ -49,8 +55,18 @@ class ClusterSpec(BaseModel):
         None, description="Latency profile of models that are only simulated; unset: they are real."
     )
     port: int = Field(
-        DEFAULT_PORT, ge=1024, le=65500, description="The gateway's; the other processes take some of the next 23."
+        DEFAULT_PORT,
+        ge=1024,
+        le=65400,
+        description="The gateway's; the other processes take some of the next 23, and 9 for each further replica.",
     )
+    max_replicas: int = Field(
+        0,
+        ge=0,
+        le=MAX_REPLICAS,
+        description="Most replicas of each encoder where they are scaled on demand, from none; 0: one, always.",
+    )
+    rules: Path | None = Field(None, description="How they are scaled, a file for the autoscaler; unset: ours.")
 
 
 @dataclass(frozen=True)
@@ -91,15 +107,32 @@ class Modality:
     port_offset: int
     all_cores: bool
     """Whether its model may use every core, or one."""
+    scaled: bool
+    """Whether there may be several, or none, as there is work for them."""
 
 
 # Two cores, three models: a decode step is on the path of every token, encoders run beside it. Oversubscribed OpenMP
 # threads run at a tenth of their speed, so only one of the three may take all cores.
 MODALITIES = (
-    Modality("vision-encoder", "vision_encoder", "VISION", 1, all_cores=False),
-    Modality("audio-encoder", "audio_encoder", "AUDIO", 2, all_cores=False),
-    Modality("llm-decoder", "llm_decoder", "DECODER", 3, all_cores=True),
+    Modality("vision-encoder", "vision_encoder", "VISION", 1, all_cores=False, scaled=True),
+    Modality("audio-encoder", "audio_encoder", "AUDIO", 2, all_cores=False, scaled=True),
+    Modality("llm-decoder", "llm_decoder", "DECODER", 3, all_cores=True, scaled=False),
 )
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What those who scale and those who are told of it share."""
+
+    max_replicas: int
+    targets: Path
+    """Folder with a file for each scaled service: the addresses of its replicas."""
+    control_socket: Path
+    rules: Path
+
+    def target(self, service: str) -> Path:
+        """The file that lists a service's replicas."""
+        return self.targets / service
 
 
 @dataclass(frozen=True)
@@ -115,6 +148,8 @@ class Places:
     stores: Stores
     simulation: Path | None = None
     """The latency profile of models that are only simulated; None if they are real."""
+    scaling: Scaling | None = None
+    """Where replicas are scaled on demand; None if there is one of each."""
 
     @property
     def backend(self) -> Backend:
@@ -127,12 +162,58 @@ def shm_prefix(run: Path) -> str:
     return f"trichord-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}-"
 
 
+class Slot(NamedTuple):
+    """A replica's place: what it is called, and the ports that it has."""
+
+    number: int
+    """From 1."""
+    name: str
+    port: int
+    triton_port: int
+    metrics_port: int
+
+
+def slot(modality: Modality, number: int, port: int) -> Slot:
+    """The place of a replica in the cluster at ``port``."""
+    service, offset = modality.service, modality.port_offset
+    if number == 1:
+        return Slot(1, service, port + offset, port + _TRITON_PORTS + offset, port + _METRICS_PORTS + offset)
+    first = port + _REPLICA_PORTS + 3 * (len(MODALITIES) * (number - 2) + offset - 1)
+    return Slot(number, f"{service}-{number}", first, first + 1, first + 2)
+
+
 def processes(port: int, dtype: Dtype, places: Places, cores: int) -> list[Process]:
-    """Every process of a cluster whose gateway listens on ``port``, in the order in which they start."""
-    tritons = [_triton(modality, port, dtype, places, cores) for modality in MODALITIES]
-    fronts = [_front(modality, port, dtype, places) for modality in MODALITIES]
+    """Every process that a cluster whose gateway listens on ``port`` always has, in the order in which they start."""
+    fixed = [modality for modality in MODALITIES if not (places.scaling and modality.scaled)]
+    tritons, fronts = zip(*(_replica(modality, 1, port, dtype, places, cores) for modality in fixed), strict=True)
     stores = [_store(store, port, places.stores) for store in places.stores.started]
-    return [*tritons, *stores, *fronts, _gateway(port, places.stores)]
+    return [*tritons, *stores, *fronts, _gateway(port, places)]
+
+
+def replicas(port: int, dtype: Dtype, places: Places, cores: int) -> dict[str, list[tuple[Process, ...]]]:
+    """The processes of every replica that may be, by service: those that are scaled on demand."""
+    if places.scaling is None:
+        return {}
+    numbers = range(1, places.scaling.max_replicas + 1)
+    return {
+        modality.service: [_replica(modality, number, port, dtype, places, cores) for number in numbers]
+        for modality in MODALITIES
+        if modality.scaled
+    }
+
+
+def autoscaler(port: int, places: Places) -> Process:
+    """The process that scales them."""
+    assert places.scaling, "nothing is scaled"
+    settings = {
+        "MODE": "local",
+        "STATE_URL": places.stores.state_url(port),
+        "CONTROL_SOCKET": str(places.scaling.control_socket),
+        "RULES": str(places.scaling.rules),
+        "ADMIN_LISTEN": _address(port + _EXPLAIN_PORT),
+    }
+    process = _service("autoscaler", "autoscaler", "AUTOSCALER", port + _AUTOSCALER_PORT, settings, 2)
+    return replace(process, http_port=port + _EXPLAIN_PORT)
 
 
 def ports(processes: Iterable[Process]) -> dict[int, str]:
@@ -145,17 +226,24 @@ def ports(processes: Iterable[Process]) -> dict[int, str]:
     }
 
 
-def _triton(modality: Modality, port: int, dtype: Dtype, places: Places, cores: int) -> Process:
+def _replica(
+    modality: Modality, number: int, port: int, dtype: Dtype, places: Places, cores: int
+) -> tuple[Process, Process]:
+    """A Triton and the front before it."""
+    place = slot(modality, number, port)
+    return _triton(modality, place, dtype, places, cores), _front(modality, place, dtype, places)
+
+
+def _triton(modality: Modality, place: Slot, dtype: Dtype, places: Places, cores: int) -> Process:
     threads = cores if modality.all_cores and not places.simulation else 1
     simulation = {"TRICHORD_MODEL_SIMULATION": str(places.simulation)} if places.simulation else {}
-    prefix = f"{places.shm_prefix}{modality.service}-"
-    grpc_port = port + _TRITON_PORTS + modality.port_offset
-    metrics_port = port + _METRICS_PORTS + modality.port_offset
+    # The number first: no replica's prefix may begin another's.
+    prefix = f"{places.shm_prefix}{place.number}-{modality.service}-"
     command = runtime.command(
         places.triton,
         places.repositories / modality.service,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
+        grpc_port=place.triton_port,
+        metrics_port=place.metrics_port,
         shm_prefix=prefix,
         threads=threads,
         model_env={
@@ -167,16 +255,16 @@ def _triton(modality: Modality, port: int, dtype: Dtype, places: Places, cores: 
         },
     )
     return Process(
-        name=f"{modality.service}-triton",
-        title=f"{modality.service}'s Triton",
+        name=f"{place.name}-triton",
+        title=f"{place.name}'s Triton",
         argv=command.argv,
         env=command.env,
-        port=grpc_port,
+        port=place.triton_port,
         readiness="triton",
         tier=0,
         start_timeout_s=_TRITON_START_S,
         stop_timeout_s=_TRITON_STOP_S,
-        metrics_port=metrics_port,
+        metrics_port=place.metrics_port,
         shm_prefix=prefix,
     )
 
@@ -195,22 +283,36 @@ def _store(store: Store, port: int, stores: Stores) -> Process:
     )
 
 
-def _front(modality: Modality, port: int, dtype: Dtype, places: Places) -> Process:
+def _front(modality: Modality, place: Slot, dtype: Dtype, places: Places) -> Process:
     settings = {
         "CHECKPOINT": str(places.checkpoint),
-        "TRITON": _address(port + _TRITON_PORTS + modality.port_offset),
+        "TRITON": _address(place.triton_port),
         "DTYPE": dtype,
         "BACKEND": places.backend,
     }
-    return _service(modality.service, modality.package, modality.setting, port + modality.port_offset, settings, 1)
+    if places.scaling and modality.scaled:
+        settings["DRAIN_TIMEOUT_S"] = str(REPLICA_DRAIN_S)
+    return _service(place.name, modality.package, modality.setting, place.port, settings, 1)
 
 
-def _gateway(port: int, stores: Stores) -> Process:
-    fronts = {modality.setting: _address(port + modality.port_offset) for modality in MODALITIES}
-    gateway = _service("gateway", "gateway", "GATEWAY", port, fronts, 2)
+def _gateway(port: int, places: Places) -> Process:
+    gateway = _service("gateway", "gateway", "GATEWAY", port, _targets(port, places.scaling), 2)
     http_port = port + HTTP_PORT_OFFSET
     http = {"TRICHORD_HTTP_LISTEN": _address(http_port), "TRICHORD_HTTP_DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
-    return replace(gateway, env={**gateway.env, **http, **stores.gateway_settings(port)}, http_port=http_port)
+    env = {**gateway.env, **http, **places.stores.gateway_settings(port)}
+    if places.scaling:
+        env |= {"TRICHORD_WAKING_AUTOSCALED": "true", "TRICHORD_WAKING_STARTUP_S": str(_STARTUP_S)}
+    return replace(gateway, env=env, http_port=http_port)
+
+
+def _targets(port: int, scaling: Scaling | None) -> dict[str, str]:
+    """Where the gateway finds each service, by the name of its setting."""
+    return {
+        modality.setting: f"file://{scaling.target(modality.service)}"
+        if scaling and modality.scaled
+        else _address(slot(modality, 1, port).port)
+        for modality in MODALITIES
+    }
 
 
 def _service(name: str, package: str, prefix: str, port: int, settings: Mapping[str, str], tier: int) -> Process:

@@ -28,17 +28,17 @@ from trichord.v1 import decoder_pb2 as trichord_dot_v1_dot_decoder__pb2
 from trichord.v1 import tensor_pb2 as trichord_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trichord/v1/gateway.proto\x12\x0btrichord.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trichord/v1/decoder.proto\x1a\x18trichord/v1/tensor.proto\"\xa6\x01\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x15\n\x0bimage_bytes\x18\x02 \x01(\x0cH\x00\x12\x13\n\timage_url\x18\x03 \x01(\tH\x00\x12\x15\n\x0b\x61udio_bytes\x18\x04 \x01(\x0cH\x00\x12\x16\n\x0cmedia_handle\x18\x05 \x01(\tH\x00\x12+\n\tembedding\x18\x06 \x01(\x0b\x32\x16.trichord.v1.EmbeddingH\x00\x42\x06\n\x04part\"L\n\x07Message\x12\x1f\n\x04role\x18\x01 \x01(\x0e\x32\x11.trichord.v1.Role\x12 \n\x05parts\x18\x02 \x03(\x0b\x32\x11.trichord.v1.Part\"\xdf\x01\n\x0b\x43hatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12&\n\x08messages\x18\x03 \x03(\x0b\x32\x14.trichord.v1.Message\x12-\n\x08sampling\x18\x04 \x01(\x0b\x32\x1b.trichord.v1.SamplingParams\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.trichord.v1.Priority\x12-\n\x0b\x64\x65gradation\x18\x06 \x01(\x0e\x32\x18.trichord.v1.Degradation\"\x80\x02\n\x0c\x43hatResponse\x12+\n\x07started\x18\x01 \x01(\x0b\x32\x18.trichord.v1.ChatStartedH\x00\x12\x30\n\x0citem_encoded\x18\x02 \x01(\x0b\x32\x18.trichord.v1.ItemEncodedH\x00\x12\'\n\x05token\x18\x03 \x01(\x0b\x32\x16.trichord.v1.ChatTokenH\x00\x12-\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x19.trichord.v1.ChatFinishedH\x00\x12\x30\n\x0citem_skipped\x18\x05 \x01(\x0b\x32\x18.trichord.v1.ItemSkippedH\x00\x42\x07\n\x05\x65vent\"H\n\x0bItemSkipped\x12\x15\n\rmessage_index\x18\x01 \x01(\x05\x12\x12\n\npart_index\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"0\n\x0b\x43hatStarted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"c\n\x0bItemEncoded\x12\x15\n\rmessage_index\x18\x01 \x01(\x05\x12\x12\n\npart_index\x18\x02 \x01(\x05\x12)\n\x07receipt\x18\x03 \x01(\x0b\x32\x18.trichord.v1.ItemReceipt\"j\n\tChatToken\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x0e\n\x06sample\x18\x03 \x01(\x05\x12,\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1a.trichord.v1.TokenLogprobs\"\xb6\x01\n\x0c\x43hatFinished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.trichord.v1.FinishReason\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.trichord.v1.Usage\x12*\n\x07receipt\x18\x03 \x01(\x0b\x32\x19.trichord.v1.StageReceipt\x12,\n\x07samples\x18\x04 \x03(\x0b\x32\x1b.trichord.v1.SampleFinished\"\xbb\x01\n\x05Usage\x12\x30\n\rprompt_tokens\x18\x01 \x01(\x0b\x32\x19.trichord.v1.PromptTokens\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x0e\n\x06images\x18\x03 \x01(\x05\x12\x13\n\x0bimage_tiles\x18\x04 \x01(\x05\x12\x15\n\raudio_seconds\x18\x05 \x01(\x01\x12\x12\n\ncache_hits\x18\x06 \x01(\x05\x12\x15\n\rcached_tokens\x18\x07 \x01(\x05\"\x9f\x02\n\x0bItemReceipt\x12\'\n\x08modality\x18\x01 \x01(\x0e\x32\x15.trichord.v1.Modality\x12\x15\n\rmessage_index\x18\x02 \x01(\x05\x12\x12\n\npart_index\x18\x03 \x01(\x05\x12\x10\n\x08\x66\x65tch_ms\x18\x04 \x01(\x01\x12\x10\n\x08queue_ms\x18\x05 \x01(\x01\x12\x11\n\tdecode_ms\x18\x06 \x01(\x01\x12\x11\n\tencode_ms\x18\x07 \x01(\x01\x12\x13\n\x0btransfer_ms\x18\x08 \x01(\x01\x12\x0e\n\x06tokens\x18\t \x01(\x05\x12\r\n\x05units\x18\n \x01(\x05\x12\x10\n\x08store_ms\x18\x0b \x01(\x01\x12,\n\x06source\x18\x0c \x01(\x0e\x32\x1c.trichord.v1.EmbeddingSource\"\xeb\x01\n\x0cStageReceipt\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x64mit_ms\x18\x02 \x01(\x01\x12\x11\n\tencode_ms\x18\x03 \x01(\x01\x12\x10\n\x08merge_ms\x18\x04 \x01(\x01\x12-\n\x07\x64\x65\x63oder\x18\x05 \x01(\x0b\x32\x1c.trichord.v1.GenerateTimings\x12\x16\n\x0e\x66irst_token_ms\x18\x06 \x01(\x01\x12\x10\n\x08total_ms\x18\x07 \x01(\x01\x12\'\n\x05items\x18\x08 \x03(\x0b\x32\x18.trichord.v1.ItemReceipt\x12\x10\n\x08queue_ms\x18\t \x01(\x01\"p\n\x0fPutMediaRequest\x12\x15\n\x0bimage_bytes\x18\x01 \x01(\x0cH\x00\x12\x15\n\x0b\x61udio_bytes\x18\x02 \x01(\x0cH\x00\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x07\n\x05media\"q\n\x10PutMediaResponse\x12\x14\n\x0cmedia_handle\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\t\"9\n\x10ListMediaRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x11ListMediaResponse\x12\'\n\x05media\x18\x01 \x03(\x0b\x32\x18.trichord.v1.StoredMedia\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x0bStoredMedia\x12\x14\n\x0cmedia_handle\x18\x01 \x01(\t\x12\'\n\x08modality\x18\x02 \x01(\x0e\x32\x15.trichord.v1.Modality\x12\x11\n\tnum_bytes\x18\x03 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x12\x44\x65leteMediaRequest\x12\x14\n\x0cmedia_handle\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteMediaResponse\"0\n\rEncodeRequest\x12\x1f\n\x04part\x18\x01 \x01(\x0b\x32\x11.trichord.v1.Part\"f\n\x0e\x45ncodeResponse\x12)\n\tembedding\x18\x01 \x01(\x0b\x32\x16.trichord.v1.Embedding\x12)\n\x07receipt\x18\x02 \x01(\x0b\x32\x18.trichord.v1.ItemReceipt\"V\n\x1dOmniServiceCountTokensRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.trichord.v1.Message\"j\n\x1eOmniServiceCountTokensResponse\x12\x30\n\rprompt_tokens\x18\x01 \x01(\x0b\x32\x19.trichord.v1.PromptTokens\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\"\x1c\n\x1aOmniServiceGetModelRequest\"\x87\x01\n\x1bOmniServiceGetModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\x12\x12\n\nmax_images\x18\x03 \x01(\x05\x12\x12\n\nmax_audios\x18\x04 \x01(\x05\x12\x19\n\x11max_request_bytes\x18\x05 \x01(\x03*v\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45GRADATION_FAIL\x10\x01\x12\x14\n\x10\x44\x45GRADATION_WAIT\x10\x02\x12\x1e\n\x1a\x44\x45GRADATION_ANSWER_WITHOUT\x10\x03*\x8a\x01\n\x0f\x45mbeddingSource\x12 \n\x1c\x45MBEDDING_SOURCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45MBEDDING_SOURCE_ENCODED\x10\x01\x12\x1a\n\x16\x45MBEDDING_SOURCE_STORE\x10\x02\x12\x1b\n\x17\x45MBEDDING_SOURCE_SHARED\x10\x03\x32\xbd\x04\n\x0bOmniService\x12=\n\x04\x43hat\x12\x18.trichord.v1.ChatRequest\x1a\x19.trichord.v1.ChatResponse0\x01\x12G\n\x08PutMedia\x12\x1c.trichord.v1.PutMediaRequest\x1a\x1d.trichord.v1.PutMediaResponse\x12J\n\tListMedia\x12\x1d.trichord.v1.ListMediaRequest\x1a\x1e.trichord.v1.ListMediaResponse\x12P\n\x0b\x44\x65leteMedia\x12\x1f.trichord.v1.DeleteMediaRequest\x1a .trichord.v1.DeleteMediaResponse\x12\x41\n\x06\x45ncode\x12\x1a.trichord.v1.EncodeRequest\x1a\x1b.trichord.v1.EncodeResponse\x12\x66\n\x0b\x43ountTokens\x12*.trichord.v1.OmniServiceCountTokensRequest\x1a+.trichord.v1.OmniServiceCountTokensResponse\x12]\n\x08GetModel\x12\'.trichord.v1.OmniServiceGetModelRequest\x1a(.trichord.v1.OmniServiceGetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trichord/v1/gateway.proto\x12\x0btrichord.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trichord/v1/decoder.proto\x1a\x18trichord/v1/tensor.proto\"\xa6\x01\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x15\n\x0bimage_bytes\x18\x02 \x01(\x0cH\x00\x12\x13\n\timage_url\x18\x03 \x01(\tH\x00\x12\x15\n\x0b\x61udio_bytes\x18\x04 \x01(\x0cH\x00\x12\x16\n\x0cmedia_handle\x18\x05 \x01(\tH\x00\x12+\n\tembedding\x18\x06 \x01(\x0b\x32\x16.trichord.v1.EmbeddingH\x00\x42\x06\n\x04part\"L\n\x07Message\x12\x1f\n\x04role\x18\x01 \x01(\x0e\x32\x11.trichord.v1.Role\x12 \n\x05parts\x18\x02 \x03(\x0b\x32\x11.trichord.v1.Part\"\xdf\x01\n\x0b\x43hatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12&\n\x08messages\x18\x03 \x03(\x0b\x32\x14.trichord.v1.Message\x12-\n\x08sampling\x18\x04 \x01(\x0b\x32\x1b.trichord.v1.SamplingParams\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.trichord.v1.Priority\x12-\n\x0b\x64\x65gradation\x18\x06 \x01(\x0e\x32\x18.trichord.v1.Degradation\"\xa9\x02\n\x0c\x43hatResponse\x12+\n\x07started\x18\x01 \x01(\x0b\x32\x18.trichord.v1.ChatStartedH\x00\x12\x30\n\x0citem_encoded\x18\x02 \x01(\x0b\x32\x18.trichord.v1.ItemEncodedH\x00\x12\'\n\x05token\x18\x03 \x01(\x0b\x32\x16.trichord.v1.ChatTokenH\x00\x12-\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x19.trichord.v1.ChatFinishedH\x00\x12\x30\n\x0citem_skipped\x18\x05 \x01(\x0b\x32\x18.trichord.v1.ItemSkippedH\x00\x12\'\n\x07waiting\x18\x06 \x01(\x0b\x32\x14.trichord.v1.WaitingH\x00\x42\x07\n\x05\x65vent\"o\n\x07Waiting\x12\'\n\x08modality\x18\x01 \x01(\x0e\x32\x15.trichord.v1.Modality\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x19\n\x11\x65stimated_seconds\x18\x03 \x01(\x01\x12\x10\n\x08position\x18\x04 \x01(\x05\"H\n\x0bItemSkipped\x12\x15\n\rmessage_index\x18\x01 \x01(\x05\x12\x12\n\npart_index\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"0\n\x0b\x43hatStarted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"c\n\x0bItemEncoded\x12\x15\n\rmessage_index\x18\x01 \x01(\x05\x12\x12\n\npart_index\x18\x02 \x01(\x05\x12)\n\x07receipt\x18\x03 \x01(\x0b\x32\x18.trichord.v1.ItemReceipt\"j\n\tChatToken\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x0e\n\x06sample\x18\x03 \x01(\x05\x12,\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1a.trichord.v1.TokenLogprobs\"\xb6\x01\n\x0c\x43hatFinished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.trichord.v1.FinishReason\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.trichord.v1.Usage\x12*\n\x07receipt\x18\x03 \x01(\x0b\x32\x19.trichord.v1.StageReceipt\x12,\n\x07samples\x18\x04 \x03(\x0b\x32\x1b.trichord.v1.SampleFinished\"\xbb\x01\n\x05Usage\x12\x30\n\rprompt_tokens\x18\x01 \x01(\x0b\x32\x19.trichord.v1.PromptTokens\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x0e\n\x06images\x18\x03 \x01(\x05\x12\x13\n\x0bimage_tiles\x18\x04 \x01(\x05\x12\x15\n\raudio_seconds\x18\x05 \x01(\x01\x12\x12\n\ncache_hits\x18\x06 \x01(\x05\x12\x15\n\rcached_tokens\x18\x07 \x01(\x05\"\xb0\x02\n\x0bItemReceipt\x12\'\n\x08modality\x18\x01 \x01(\x0e\x32\x15.trichord.v1.Modality\x12\x15\n\rmessage_index\x18\x02 \x01(\x05\x12\x12\n\npart_index\x18\x03 \x01(\x05\x12\x10\n\x08\x66\x65tch_ms\x18\x04 \x01(\x01\x12\x10\n\x08queue_ms\x18\x05 \x01(\x01\x12\x11\n\tdecode_ms\x18\x06 \x01(\x01\x12\x11\n\tencode_ms\x18\x07 \x01(\x01\x12\x13\n\x0btransfer_ms\x18\x08 \x01(\x01\x12\x0e\n\x06tokens\x18\t \x01(\x05\x12\r\n\x05units\x18\n \x01(\x05\x12\x10\n\x08store_ms\x18\x0b \x01(\x01\x12,\n\x06source\x18\x0c \x01(\x0e\x32\x1c.trichord.v1.EmbeddingSource\x12\x0f\n\x07wake_ms\x18\r \x01(\x01\"\xeb\x01\n\x0cStageReceipt\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x64mit_ms\x18\x02 \x01(\x01\x12\x11\n\tencode_ms\x18\x03 \x01(\x01\x12\x10\n\x08merge_ms\x18\x04 \x01(\x01\x12-\n\x07\x64\x65\x63oder\x18\x05 \x01(\x0b\x32\x1c.trichord.v1.GenerateTimings\x12\x16\n\x0e\x66irst_token_ms\x18\x06 \x01(\x01\x12\x10\n\x08total_ms\x18\x07 \x01(\x01\x12\'\n\x05items\x18\x08 \x03(\x0b\x32\x18.trichord.v1.ItemReceipt\x12\x10\n\x08queue_ms\x18\t \x01(\x01\"p\n\x0fPutMediaRequest\x12\x15\n\x0bimage_bytes\x18\x01 \x01(\x0cH\x00\x12\x15\n\x0b\x61udio_bytes\x18\x02 \x01(\x0cH\x00\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x07\n\x05media\"q\n\x10PutMediaResponse\x12\x14\n\x0cmedia_handle\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\t\"9\n\x10ListMediaRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x11ListMediaResponse\x12\'\n\x05media\x18\x01 \x03(\x0b\x32\x18.trichord.v1.StoredMedia\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x0bStoredMedia\x12\x14\n\x0cmedia_handle\x18\x01 \x01(\t\x12\'\n\x08modality\x18\x02 \x01(\x0e\x32\x15.trichord.v1.Modality\x12\x11\n\tnum_bytes\x18\x03 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x12\x44\x65leteMediaRequest\x12\x14\n\x0cmedia_handle\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteMediaResponse\"0\n\rEncodeRequest\x12\x1f\n\x04part\x18\x01 \x01(\x0b\x32\x11.trichord.v1.Part\"f\n\x0e\x45ncodeResponse\x12)\n\tembedding\x18\x01 \x01(\x0b\x32\x16.trichord.v1.Embedding\x12)\n\x07receipt\x18\x02 \x01(\x0b\x32\x18.trichord.v1.ItemReceipt\"V\n\x1dOmniServiceCountTokensRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.trichord.v1.Message\"j\n\x1eOmniServiceCountTokensResponse\x12\x30\n\rprompt_tokens\x18\x01 \x01(\x0b\x32\x19.trichord.v1.PromptTokens\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\"\x1c\n\x1aOmniServiceGetModelRequest\"\x87\x01\n\x1bOmniServiceGetModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\x12\x12\n\nmax_images\x18\x03 \x01(\x05\x12\x12\n\nmax_audios\x18\x04 \x01(\x05\x12\x19\n\x11max_request_bytes\x18\x05 \x01(\x03*v\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45GRADATION_FAIL\x10\x01\x12\x14\n\x10\x44\x45GRADATION_WAIT\x10\x02\x12\x1e\n\x1a\x44\x45GRADATION_ANSWER_WITHOUT\x10\x03*\x8a\x01\n\x0f\x45mbeddingSource\x12 \n\x1c\x45MBEDDING_SOURCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45MBEDDING_SOURCE_ENCODED\x10\x01\x12\x1a\n\x16\x45MBEDDING_SOURCE_STORE\x10\x02\x12\x1b\n\x17\x45MBEDDING_SOURCE_SHARED\x10\x03\x32\xbd\x04\n\x0bOmniService\x12=\n\x04\x43hat\x12\x18.trichord.v1.ChatRequest\x1a\x19.trichord.v1.ChatResponse0\x01\x12G\n\x08PutMedia\x12\x1c.trichord.v1.PutMediaRequest\x1a\x1d.trichord.v1.PutMediaResponse\x12J\n\tListMedia\x12\x1d.trichord.v1.ListMediaRequest\x1a\x1e.trichord.v1.ListMediaResponse\x12P\n\x0b\x44\x65leteMedia\x12\x1f.trichord.v1.DeleteMediaRequest\x1a .trichord.v1.DeleteMediaResponse\x12\x41\n\x06\x45ncode\x12\x1a.trichord.v1.EncodeRequest\x1a\x1b.trichord.v1.EncodeResponse\x12\x66\n\x0b\x43ountTokens\x12*.trichord.v1.OmniServiceCountTokensRequest\x1a+.trichord.v1.OmniServiceCountTokensResponse\x12]\n\x08GetModel\x12\'.trichord.v1.OmniServiceGetModelRequest\x1a(.trichord.v1.OmniServiceGetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trichord.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEGRADATION']._serialized_start=3259
-  _globals['_DEGRADATION']._serialized_end=3377
-  _globals['_EMBEDDINGSOURCE']._serialized_start=3380
-  _globals['_EMBEDDINGSOURCE']._serialized_end=3518
+  _globals['_DEGRADATION']._serialized_start=3430
+  _globals['_DEGRADATION']._serialized_end=3548
+  _globals['_EMBEDDINGSOURCE']._serialized_start=3551
+  _globals['_EMBEDDINGSOURCE']._serialized_end=3689
   _globals['_PART']._serialized_start=161
   _globals['_PART']._serialized_end=327
   _globals['_MESSAGE']._serialized_start=329
@@ -46,49 +46,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATREQUEST']._serialized_start=408
   _globals['_CHATREQUEST']._serialized_end=631
   _globals['_CHATRESPONSE']._serialized_start=634
-  _globals['_CHATRESPONSE']._serialized_end=890
-  _globals['_ITEMSKIPPED']._serialized_start=892
-  _globals['_ITEMSKIPPED']._serialized_end=964
-  _globals['_CHATSTARTED']._serialized_start=966
-  _globals['_CHATSTARTED']._serialized_end=1014
-  _globals['_ITEMENCODED']._serialized_start=1016
-  _globals['_ITEMENCODED']._serialized_end=1115
-  _globals['_CHATTOKEN']._serialized_start=1117
-  _globals['_CHATTOKEN']._serialized_end=1223
-  _globals['_CHATFINISHED']._serialized_start=1226
-  _globals['_CHATFINISHED']._serialized_end=1408
-  _globals['_USAGE']._serialized_start=1411
-  _globals['_USAGE']._serialized_end=1598
-  _globals['_ITEMRECEIPT']._serialized_start=1601
-  _globals['_ITEMRECEIPT']._serialized_end=1888
-  _globals['_STAGERECEIPT']._serialized_start=1891
-  _globals['_STAGERECEIPT']._serialized_end=2126
-  _globals['_PUTMEDIAREQUEST']._serialized_start=2128
-  _globals['_PUTMEDIAREQUEST']._serialized_end=2240
-  _globals['_PUTMEDIARESPONSE']._serialized_start=2242
-  _globals['_PUTMEDIARESPONSE']._serialized_end=2355
-  _globals['_LISTMEDIAREQUEST']._serialized_start=2357
-  _globals['_LISTMEDIAREQUEST']._serialized_end=2414
-  _globals['_LISTMEDIARESPONSE']._serialized_start=2416
-  _globals['_LISTMEDIARESPONSE']._serialized_end=2501
-  _globals['_STOREDMEDIA']._serialized_start=2504
-  _globals['_STOREDMEDIA']._serialized_end=2672
-  _globals['_DELETEMEDIAREQUEST']._serialized_start=2674
-  _globals['_DELETEMEDIAREQUEST']._serialized_end=2716
-  _globals['_DELETEMEDIARESPONSE']._serialized_start=2718
-  _globals['_DELETEMEDIARESPONSE']._serialized_end=2739
-  _globals['_ENCODEREQUEST']._serialized_start=2741
-  _globals['_ENCODEREQUEST']._serialized_end=2789
-  _globals['_ENCODERESPONSE']._serialized_start=2791
-  _globals['_ENCODERESPONSE']._serialized_end=2893
-  _globals['_OMNISERVICECOUNTTOKENSREQUEST']._serialized_start=2895
-  _globals['_OMNISERVICECOUNTTOKENSREQUEST']._serialized_end=2981
-  _globals['_OMNISERVICECOUNTTOKENSRESPONSE']._serialized_start=2983
-  _globals['_OMNISERVICECOUNTTOKENSRESPONSE']._serialized_end=3089
-  _globals['_OMNISERVICEGETMODELREQUEST']._serialized_start=3091
-  _globals['_OMNISERVICEGETMODELREQUEST']._serialized_end=3119
-  _globals['_OMNISERVICEGETMODELRESPONSE']._serialized_start=3122
-  _globals['_OMNISERVICEGETMODELRESPONSE']._serialized_end=3257
-  _globals['_OMNISERVICE']._serialized_start=3521
-  _globals['_OMNISERVICE']._serialized_end=4094
+  _globals['_CHATRESPONSE']._serialized_end=931
+  _globals['_WAITING']._serialized_start=933
+  _globals['_WAITING']._serialized_end=1044
+  _globals['_ITEMSKIPPED']._serialized_start=1046
+  _globals['_ITEMSKIPPED']._serialized_end=1118
+  _globals['_CHATSTARTED']._serialized_start=1120
+  _globals['_CHATSTARTED']._serialized_end=1168
+  _globals['_ITEMENCODED']._serialized_start=1170
+  _globals['_ITEMENCODED']._serialized_end=1269
+  _globals['_CHATTOKEN']._serialized_start=1271
+  _globals['_CHATTOKEN']._serialized_end=1377
+  _globals['_CHATFINISHED']._serialized_start=1380
+  _globals['_CHATFINISHED']._serialized_end=1562
+  _globals['_USAGE']._serialized_start=1565
+  _globals['_USAGE']._serialized_end=1752
+  _globals['_ITEMRECEIPT']._serialized_start=1755
+  _globals['_ITEMRECEIPT']._serialized_end=2059
+  _globals['_STAGERECEIPT']._serialized_start=2062
+  _globals['_STAGERECEIPT']._serialized_end=2297
+  _globals['_PUTMEDIAREQUEST']._serialized_start=2299
+  _globals['_PUTMEDIAREQUEST']._serialized_end=2411
+  _globals['_PUTMEDIARESPONSE']._serialized_start=2413
+  _globals['_PUTMEDIARESPONSE']._serialized_end=2526
+  _globals['_LISTMEDIAREQUEST']._serialized_start=2528
+  _globals['_LISTMEDIAREQUEST']._serialized_end=2585
+  _globals['_LISTMEDIARESPONSE']._serialized_start=2587
+  _globals['_LISTMEDIARESPONSE']._serialized_end=2672
+  _globals['_STOREDMEDIA']._serialized_start=2675
+  _globals['_STOREDMEDIA']._serialized_end=2843
+  _globals['_DELETEMEDIAREQUEST']._serialized_start=2845
+  _globals['_DELETEMEDIAREQUEST']._serialized_end=2887
+  _globals['_DELETEMEDIARESPONSE']._serialized_start=2889
+  _globals['_DELETEMEDIARESPONSE']._serialized_end=2910
+  _globals['_ENCODEREQUEST']._serialized_start=2912
+  _globals['_ENCODEREQUEST']._serialized_end=2960
+  _globals['_ENCODERESPONSE']._serialized_start=2962
+  _globals['_ENCODERESPONSE']._serialized_end=3064
+  _globals['_OMNISERVICECOUNTTOKENSREQUEST']._serialized_start=3066
+  _globals['_OMNISERVICECOUNTTOKENSREQUEST']._serialized_end=3152
+  _globals['_OMNISERVICECOUNTTOKENSRESPONSE']._serialized_start=3154
+  _globals['_OMNISERVICECOUNTTOKENSRESPONSE']._serialized_end=3260
+  _globals['_OMNISERVICEGETMODELREQUEST']._serialized_start=3262
+  _globals['_OMNISERVICEGETMODELREQUEST']._serialized_end=3290
+  _globals['_OMNISERVICEGETMODELRESPONSE']._serialized_start=3293
+  _globals['_OMNISERVICEGETMODELRESPONSE']._serialized_end=3428
+  _globals['_OMNISERVICE']._serialized_start=3692
+  _globals['_OMNISERVICE']._serialized_end=4265
 # @@protoc_insertion_point(module_scope)

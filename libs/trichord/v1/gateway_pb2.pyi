@@ -76,18 +76,32 @@ class ChatRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[_decoder_pb2.SamplingParams, _Mapping]] = ..., priority: _Optional[_Union[_decoder_pb2.Priority, str]] = ..., degradation: _Optional[_Union[Degradation, str]] = ...) -> None: ...
 
 class ChatResponse(_message.Message):
-    __slots__ = ("started", "item_encoded", "token", "finished", "item_skipped")
+    __slots__ = ("started", "item_encoded", "token", "finished", "item_skipped", "waiting")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     ITEM_ENCODED_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     ITEM_SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     started: ChatStarted
     item_encoded: ItemEncoded
     token: ChatToken
     finished: ChatFinished
     item_skipped: ItemSkipped
-    def __init__(self, started: _Optional[_Union[ChatStarted, _Mapping]] = ..., item_encoded: _Optional[_Union[ItemEncoded, _Mapping]] = ..., token: _Optional[_Union[ChatToken, _Mapping]] = ..., finished: _Optional[_Union[ChatFinished, _Mapping]] = ..., item_skipped: _Optional[_Union[ItemSkipped, _Mapping]] = ...) -> None: ...
+    waiting: Waiting
+    def __init__(self, started: _Optional[_Union[ChatStarted, _Mapping]] = ..., item_encoded: _Optional[_Union[ItemEncoded, _Mapping]] = ..., token: _Optional[_Union[ChatToken, _Mapping]] = ..., finished: _Optional[_Union[ChatFinished, _Mapping]] = ..., item_skipped: _Optional[_Union[ItemSkipped, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ...) -> None: ...
+
+class Waiting(_message.Message):
+    __slots__ = ("modality", "reason", "estimated_seconds", "position")
+    MODALITY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    modality: _tensor_pb2.Modality
+    reason: str
+    estimated_seconds: float
+    position: int
+    def __init__(self, modality: _Optional[_Union[_tensor_pb2.Modality, str]] = ..., reason: _Optional[str] = ..., estimated_seconds: _Optional[float] = ..., position: _Optional[int] = ...) -> None: ...
 
 class ItemSkipped(_message.Message):
     __slots__ = ("message_index", "part_index", "reason")
@@ -160,7 +174,7 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[_Union[_decoder_pb2.PromptTokens, _Mapping]] = ..., completion_tokens: _Optional[int] = ..., images: _Optional[int] = ..., image_tiles: _Optional[int] = ..., audio_seconds: _Optional[float] = ..., cache_hits: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class ItemReceipt(_message.Message):
-    __slots__ = ("modality", "message_index", "part_index", "fetch_ms", "queue_ms", "decode_ms", "encode_ms", "transfer_ms", "tokens", "units", "store_ms", "source")
+    __slots__ = ("modality", "message_index", "part_index", "fetch_ms", "queue_ms", "decode_ms", "encode_ms", "transfer_ms", "tokens", "units", "store_ms", "source", "wake_ms")
     MODALITY_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_INDEX_FIELD_NUMBER: _ClassVar[int]
     PART_INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +187,7 @@ class ItemReceipt(_message.Message):
     UNITS_FIELD_NUMBER: _ClassVar[int]
     STORE_MS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    WAKE_MS_FIELD_NUMBER: _ClassVar[int]
     modality: _tensor_pb2.Modality
     message_index: int
     part_index: int
@@ -185,7 +200,8 @@ class ItemReceipt(_message.Message):
     units: int
     store_ms: float
     source: EmbeddingSource
-    def __init__(self, modality: _Optional[_Union[_tensor_pb2.Modality, str]] = ..., message_index: _Optional[int] = ..., part_index: _Optional[int] = ..., fetch_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., encode_ms: _Optional[float] = ..., transfer_ms: _Optional[float] = ..., tokens: _Optional[int] = ..., units: _Optional[int] = ..., store_ms: _Optional[float] = ..., source: _Optional[_Union[EmbeddingSource, str]] = ...) -> None: ...
+    wake_ms: float
+    def __init__(self, modality: _Optional[_Union[_tensor_pb2.Modality, str]] = ..., message_index: _Optional[int] = ..., part_index: _Optional[int] = ..., fetch_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., encode_ms: _Optional[float] = ..., transfer_ms: _Optional[float] = ..., tokens: _Optional[int] = ..., units: _Optional[int] = ..., store_ms: _Optional[float] = ..., source: _Optional[_Union[EmbeddingSource, str]] = ..., wake_ms: _Optional[float] = ...) -> None: ...
 
 class StageReceipt(_message.Message):
     __slots__ = ("trace_id", "admit_ms", "encode_ms", "merge_ms", "decoder", "first_token_ms", "total_ms", "items", "queue_ms")

@@ -79,9 +79,10 @@ class OmniServiceServicer:
     def Chat(self, request, context):
         """Answers a conversation.
 
-        Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order; then ChatToken in
-        the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
-        it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
+        Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order, and among them a
+        Waiting now and then while an encoder that sleeps is being woken; then ChatToken in the order of generation; then
+        exactly one ChatFinished, which ends the stream with OK. A stream that ends without it has failed and carries a
+        status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
         Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
         the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
         """

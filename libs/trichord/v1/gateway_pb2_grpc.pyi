@@ -36,9 +36,10 @@ class OmniServiceStub:
     Chat: _grpc.UnaryStreamMultiCallable[_gateway_pb2.ChatRequest, _gateway_pb2.ChatResponse]
     """Answers a conversation.
 
-    Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order; then ChatToken in
-    the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
-    it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
+    Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order, and among them a
+    Waiting now and then while an encoder that sleeps is being woken; then ChatToken in the order of generation; then
+    exactly one ChatFinished, which ends the stream with OK. A stream that ends without it has failed and carries a
+    status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
     Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
     the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
     """
@@ -66,9 +67,10 @@ class OmniServiceAsyncStub(OmniServiceStub):
     Chat: _aio.UnaryStreamMultiCallable[_gateway_pb2.ChatRequest, _gateway_pb2.ChatResponse]  # type: ignore[assignment]
     """Answers a conversation.
 
-    Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order; then ChatToken in
-    the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
-    it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
+    Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order, and among them a
+    Waiting now and then while an encoder that sleeps is being woken; then ChatToken in the order of generation; then
+    exactly one ChatFinished, which ends the stream with OK. A stream that ends without it has failed and carries a
+    status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
     Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
     the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
     """
@@ -99,9 +101,10 @@ class OmniServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.ChatResponse], _abc.AsyncIterator[_gateway_pb2.ChatResponse]]:
         """Answers a conversation.
 
-        Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order; then ChatToken in
-        the order of generation; then exactly one ChatFinished, which ends the stream with OK. A stream that ends without
-        it has failed and carries a status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
+        Order: one ChatStarted; one ItemEncoded for each image or sound, as each is ready, in any order, and among them a
+        Waiting now and then while an encoder that sleeps is being woken; then ChatToken in the order of generation; then
+        exactly one ChatFinished, which ends the stream with OK. A stream that ends without it has failed and carries a
+        status, whose BadRequest details name the part, e.g. messages[0].parts[2].image_bytes.
         Cancellation: leaving the stream cancels every hop. Deadline: the client's is honoured at every hop; without one
         the gateway sets its own. Limits: as GetModel tells and docs/api.md lists.
         """

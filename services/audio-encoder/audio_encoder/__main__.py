@@ -8,6 +8,7 @@ from audio_encoder.whisper import Whisper
 from trichord import logs
 from trichord.served_model import served_config, served_fingerprint
 from trichord.server import run, serve
+from trichord.tls import TlsSettings
 from trichord.triton.client import TritonClient
 
 
@@ -21,7 +22,7 @@ async def main() -> None:
     whisper = Whisper(triton, config, settings)
     front = AudioFront(settings, config, made_by, whisper)
     try:
-        await serve(front.register, whisper.ready, settings)
+        await serve(front.register, whisper.ready, settings, tls=TlsSettings.from_environment())
     finally:
         front.close()
         await triton.close()

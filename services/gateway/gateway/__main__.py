@@ -19,16 +19,14 @@ from gateway.playground import pages
 from gateway.service import OmniService
 from trichord import server
 from trichord.logs import configure
-from trichord.tls import TlsSettings
 from trichord.v1 import gateway_pb2, gateway_pb2_grpc
 
 
 async def main() -> None:
     """Serves until told to stop. Ready at once: what is behind degrades, it does not make the gateway unready."""
     told, http = ClusterSettings.from_environment(), HttpSettings.from_environment()
-    auth, tls = AuthSettings.from_environment(), TlsSettings.from_environment()
     configure(told.gateway.log_level)
-    guard = open_guard(auth, told.gateway.listen, http.listen)
+    guard = open_guard(AuthSettings.from_environment(), told.gateway.listen, http.listen)
     cluster = connect(told)
 
     def register(grpc_server: grpc.aio.Server) -> Sequence[str]:
@@ -46,7 +44,7 @@ async def main() -> None:
                 ready,
                 told.gateway,
                 interceptors=[AuthInterceptor(guard)],
-                tls=tls,
+                tls=told.tls,
                 other_drains=[running.drain],
             )
     finally:

@@ -23,6 +23,7 @@ from gateway.routing.pool import ReplicaPool, open_pool
 from gateway.routing.replica import ReplicaSnapshot, Stub
 from gateway.routing.settings import RoutingSettings
 from trichord.errors import ContextLengthError
+from trichord.tls import TlsSettings
 from trichord.v1 import (
     audio_pb2,
     audio_pb2_grpc,
@@ -88,6 +89,24 @@ class Encoder:
 
         self._fingerprint = Recent(ask_any)
 
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it has no replica: scaled to none, and none is up yet."""
+        return self._pool.is_deserted
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it has a replica of whose health something is known."""
+        return self._pool.is_heard
+
+    async def known(self) -> None:
+        """Waits until it is known who its replicas are."""
+        await self._pool.known()
+
+    def look(self) -> None:
+        """Looks for replicas soon."""
+        self._pool.doubt()
+
     async def encode(self, content: bytes, timeout_s: float, metadata: Metadata) -> Encoding:
         """One file, by the replica with the least to do. Raises a TrichordError."""
 
@@ -117,7 +136,9 @@ AudioStub: TypeAlias = "audio_pb2_grpc.AudioEncoderServiceAsyncStub"
 DecoderStub: TypeAlias = "decoder_pb2_grpc.DecoderServiceAsyncStub"
 
 
-def vision_encoder(target: str, max_message_bytes: int, routing: RoutingSettings | None = None) -> Encoder:
+def vision_encoder(
+    target: str, max_message_bytes: int, routing: RoutingSettings | None = None, tls: TlsSettings | None = None
+) -> Encoder:
     """The vision-encoder service at ``target`` (see ``routing.target.parse``)."""
 
     def call(stub: VisionStub, image: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
@@ -127,11 +148,13 @@ def vision_encoder(target: str, max_message_bytes: int, routing: RoutingSettings
         return stub.GetModel(vision_pb2.VisionEncoderServiceGetModelRequest(), timeout=timeout_s)
 
     make_stub: Callable[[grpc.aio.Channel], VisionStub] = vision_pb2_grpc.VisionEncoderServiceStub
-    pool = open_pool("vision encoder", target, make_stub, _settings(routing), max_message_bytes)
+    pool = open_pool("vision encoder", target, make_stub, _settings(routing), max_message_bytes, tls=tls)
     return Encoder(pool, call, ask, cost.tiles)
 
 
-def audio_encoder(target: str, max_message_bytes: int, routing: RoutingSettings | None = None) -> Encoder:
+def audio_encoder(
+    target: str, max_message_bytes: int, routing: RoutingSettings | None = None, tls: TlsSettings | None = None
+) -> Encoder:
     """The audio-encoder service at ``target``."""
 
     def call(stub: AudioStub, audio: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
@@ -141,17 +164,25 @@ def audio_encoder(target: str, max_message_bytes: int, routing: RoutingSettings 
         return stub.GetModel(audio_pb2.AudioEncoderServiceGetModelRequest(), timeout=timeout_s)
 
     make_stub: Callable[[grpc.aio.Channel], AudioStub] = audio_pb2_grpc.AudioEncoderServiceStub
-    pool = open_pool("audio encoder", target, make_stub, _settings(routing), max_message_bytes)
+    pool = open_pool("audio encoder", target, make_stub, _settings(routing), max_message_bytes, tls=tls)
     return Encoder(pool, call, ask, cost.audio_seconds)
 
 
 class Decoder:
     """The llm-decoder service."""
 
-    def __init__(self, target: str, max_message_bytes: int, routing: RoutingSettings | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        max_message_bytes: int,
+        routing: RoutingSettings | None = None,
+        tls: TlsSettings | None = None,
+    ) -> None:
         make_stub: Callable[[grpc.aio.Channel], DecoderStub] = decoder_pb2_grpc.DecoderServiceStub
         self._settings = _settings(routing)
-        self._pool = open_pool("decoder", target, make_stub, self._settings, max_message_bytes, is_slow_reader=True)
+        self._pool = open_pool(
+            "decoder", target, make_stub, self._settings, max_message_bytes, is_slow_reader=True, tls=tls
+        )
         self._model = Recent(self._ask)
 
     async def model(self, timeout_s: float) -> decoder_pb2.DecoderServiceGetModelResponse:

@@ -8,9 +8,11 @@ from gateway import conversation
 from gateway.admission import charges
 from gateway.caller import Caller
 from gateway.cluster import Cluster
+from gateway.encoding import Encoded
 from gateway.meter import Meter
 from gateway.receipt import item_receipt
 from gateway.request_media import RequestMedia
+from gateway.waking.notices import Notices
 from trichord.errors import RequestError
 from trichord.v1 import decoder_pb2, gateway_pb2
 
@@ -26,7 +28,7 @@ async def encode(cluster: Cluster, request: gateway_pb2.EncodeRequest, caller: C
     item = item._replace(field=item.field.replace("messages[0].parts[0]", "part"))
     estimate = charges.estimate_media([item])
     async with cluster.admission.admitted(caller.tenant, estimate, caller.deadline.hop_s()) as grant:
-        encoded = await cluster.item_encoder.encode(item, caller)
+        encoded = await cluster.item_encoder.encode(item, caller, Notices())
         Meter(grant).encoded(encoded)
     return gateway_pb2.EncodeResponse(embedding=encoded.embedding, receipt=item_receipt(encoded))
 
@@ -45,7 +47,8 @@ async def count_tokens(
         meter = Meter(grant)
         async with aclosing(media.encode()) as outcomes:
             async for outcome in outcomes:
-                meter.encoded(outcome)  # type: ignore[arg-type]  # nothing is skipped under FAIL
+                if isinstance(outcome, Encoded):
+                    meter.encoded(outcome)
         layouts = {indices: conversation.layout_only(embedding) for indices, embedding in media.embeddings.items()}
         messages = conversation.merge(chat, layouts, {})
         counted = decoder_pb2.CountTokensRequest(model=request.model, messages=messages)

@@ -74,7 +74,9 @@ class Chat:
         prompt = count.prompt_tokens
         check_context(prompt.text + prompt.image + prompt.audio, count.context_tokens)
 
-    def _media_event(self, outcome: Encoded | Skipped) -> Event:
+    def _media_event(self, outcome: Encoded | Skipped | gateway_pb2.Waiting) -> Event:
+        if isinstance(outcome, gateway_pb2.Waiting):
+            return Event(waiting=outcome)
         if isinstance(outcome, Skipped):
             i, j = outcome.item.indices
             skipped = gateway_pb2.ItemSkipped(message_index=i, part_index=j, reason=outcome.reason)

@@ -19,7 +19,10 @@ from gateway.routing.settings import RoutingSettings
 from gateway.settings import GatewaySettings
 from gateway.sources import MediaSources
 from gateway.stores import Stores
+from gateway.waking.assembly import Waking, open_waking
+from gateway.waking.settings import WakingSettings
 from trichord.errors import NotFoundError
+from trichord.tls import TlsSettings
 from trichord.v1 import decoder_pb2, tensor_pb2
 
 
@@ -33,6 +36,7 @@ class Cluster:
     admission: Admission
     sources: MediaSources
     item_encoder: ItemEncoder
+    waking: Waking
     settings: GatewaySettings
 
     @property
@@ -54,6 +58,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Lets what is being settled and kept be so, and closes all connections."""
+        await self.waking.close()
         await self.admission.close()
         await self.sources.close()
         await asyncio.gather(
@@ -69,6 +74,8 @@ class ClusterSettings:
     routing: RoutingSettings
     admission: AdmissionSettings
     fetch: FetchSettings
+    tls: TlsSettings
+    waking: WakingSettings
 
     @classmethod
     def from_environment(cls) -> ClusterSettings:
@@ -78,6 +85,8 @@ class ClusterSettings:
             RoutingSettings.from_environment(),
             AdmissionSettings.from_environment(),
             FetchSettings.from_environment(),
+            TlsSettings.from_environment(),
+            WakingSettings.from_environment(),
         )
 
 
@@ -88,15 +97,18 @@ def connect(told: ClusterSettings) -> Cluster:
     admission = open_admission(told.admission, stores.state)
     sources = MediaSources(stores.handles, Fetcher(told.fetch))
     encoders = {
-        tensor_pb2.MODALITY_IMAGE: vision_encoder(told.gateway.vision, limit, told.routing),
-        tensor_pb2.MODALITY_AUDIO: audio_encoder(told.gateway.audio, limit, told.routing),
+        tensor_pb2.MODALITY_IMAGE: vision_encoder(told.gateway.vision, limit, told.routing, told.tls),
+        tensor_pb2.MODALITY_AUDIO: audio_encoder(told.gateway.audio, limit, told.routing, told.tls),
     }
+    decoder = Decoder(told.gateway.decoder, limit, told.routing, told.tls)
+    waking = open_waking(told.waking, encoders, decoder, admission.lanes, stores.state)
     return Cluster(
         encoders=encoders,
-        decoder=Decoder(told.gateway.decoder, limit, told.routing),
+        decoder=decoder,
         stores=stores,
         admission=admission,
         sources=sources,
-        item_encoder=ItemEncoder(encoders, stores.embeddings, admission.lanes, sources),
+        item_encoder=ItemEncoder(encoders, stores.embeddings, admission.lanes, sources, waking.rooms),
+        waking=waking,
         settings=told.gateway,
     )

@@ -1,4 +1,7 @@
-"""One image or sound, from its source to its embedding: fetched, found in the store, or encoded in its turn."""
+"""One image or sound, from its source to its embedding: fetched, found in the store, or encoded in its turn.
+
+An encoder that sleeps is waited for before all that: nobody who is held has a slot, a store's lease or a replica.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from gateway.caller import Caller
 from gateway.conversation import Item
 from gateway.embeddings.store import EmbeddingStore, Stored
 from gateway.sources import MediaSources
-from trichord.errors import TrichordError
+from gateway.waking.notices import Notices
+from gateway.waking.rooms import WaitingRooms
+from trichord.errors import TrichordError, UnavailableError
 from trichord.v1 import gateway_pb2, tensor_pb2
 
 
@@ -23,6 +28,8 @@ class Encoded(NamedTuple):
     embedding: tensor_pb2.Embedding
     source: gateway_pb2.EmbeddingSource
     store_ms: float = 0.0
+    wake_ms: float = 0.0
+    """Waiting for an encoder that was asleep."""
     lane_ms: float = 0.0
     """Waiting in the gateway for the encoder."""
     timings: tensor_pb2.EncodeTimings = tensor_pb2.EncodeTimings()
@@ -73,16 +80,32 @@ class ItemEncoder:
         store: EmbeddingStore,
         lanes: Lanes,
         sources: MediaSources,
+        rooms: WaitingRooms,
     ) -> None:
         self._encoders, self._store, self._lanes, self._sources = encoders, store, lanes, sources
+        self._rooms = rooms
 
-    async def encode(self, item: Item, caller: Caller) -> Encoded:
-        """One item. Raises a TrichordError whose field is the item's."""
+    async def encode(self, item: Item, caller: Caller, notices: Notices | None) -> Encoded:
+        """One item; ``notices`` are told how a wait for a sleeping encoder stands, without them there is none.
+
+        Raises a TrichordError whose field is the item's.
+        """
         try:
-            return await self._encode(await self._sources.fetched(item, caller), caller)
+            return await self._awaited(await self._sources.fetched(item, caller), caller, notices)
         except TrichordError as error:
             error.at(item.field)
             raise
+
+    async def _awaited(self, item: Item, caller: Caller, notices: Notices | None) -> Encoded:
+        """What comes of the item once its encoder is awake; again, if that fell asleep before the item's turn."""
+        held_s = 0.0
+        while True:
+            held_s += await self._rooms.awake(item, caller.deadline, notices)
+            try:
+                return (await self._encode(item, caller))._replace(wake_ms=held_s * 1e3)
+            except UnavailableError:
+                if not self._rooms.are_asleep(item.modality):
+                    raise
 
     async def _encode(self, item: Item, caller: Caller) -> Encoded:
         encoder = self._encoders[item.modality]
@@ -95,7 +118,7 @@ class ItemEncoder:
 
 
 def _encoded(item: Item, stored: Stored, turn: _Turn) -> Encoded:
-    encoded = Encoded(item, stored.embedding, stored.source, stored.store_ms, turn.lane_ms)
+    encoded = Encoded(item, stored.embedding, stored.source, stored.store_ms, lane_ms=turn.lane_ms)
     if turn.encoding is None:
         return encoded
     return encoded._replace(timings=turn.encoding.timings, round_trip_ms=turn.encoding.round_trip_ms)

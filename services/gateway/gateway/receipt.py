@@ -83,4 +83,5 @@ def item_receipt(encoded: Encoded) -> gateway_pb2.ItemReceipt:
         units=encoded.num_units,
         store_ms=encoded.store_ms,
         source=encoded.source,
+        wake_ms=encoded.wake_ms,
     )

@@ -7,6 +7,7 @@ import asyncio
 from trichord import server
 from trichord.logs import configure
 from trichord.served_model import served_config, served_fingerprint
+from trichord.tls import TlsSettings
 from trichord.triton.client import TritonClient
 from vision_encoder.front import VisionFront
 from vision_encoder.prepare import Preparer
@@ -24,7 +25,7 @@ async def main() -> None:
     triton = TritonClient(settings.triton, settings.max_message_bytes)
     front = VisionFront(config, own_fingerprint, preparer, triton, settings)
     try:
-        await server.serve(front.register, readiness(front, triton), settings)
+        await server.serve(front.register, readiness(front, triton), settings, tls=TlsSettings.from_environment())
     finally:
         preparer.close()
         await triton.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,13 @@ from gateway.identity.settings import AuthSettings
 from gateway.routing.settings import RoutingSettings
 from gateway.service import OmniService
 from gateway.settings import GatewaySettings
+from gateway.waking.settings import WakingSettings
 from tests.redis_lab import RedisServer, running_redis
 from tests.unit.gateway.fakes import FakeAudio, FakeDecoder, FakeVision, serving
 from trichord import server
 from trichord.errors import TrichordError
 from trichord.status import from_rpc_error
+from trichord.tls import TlsSettings
 from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
 
 
@@ -57,21 +59,30 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def running_lab(redis: RedisServer | None = None) -> AsyncIterator[Lab]:
-    """Beside a Redis of its own, unless it is told of one."""
+async def running_lab(
+    redis: RedisServer | None = None,
+    waking: WakingSettings | None = None,
+    plan: AdmissionSettings | None = None,
+    **targets: str,
+) -> AsyncIterator[Lab]:
+    """Beside a Redis of its own, unless it is told of one; ``targets`` by service, where not the fakes' addresses."""
     with contextlib.ExitStack() as own:
-        async with _lab(redis or own.enter_context(running_redis())) as lab:
+        server_ = redis or own.enter_context(running_redis())
+        async with _lab(server_, waking or WakingSettings(), plan or AdmissionSettings(), targets) as lab:
             yield lab
 
 
 @contextlib.asynccontextmanager
-async def _lab(redis: RedisServer) -> AsyncIterator[Lab]:
+async def _lab(
+    redis: RedisServer, waking: WakingSettings, plan: AdmissionSettings, told: Mapping[str, str]
+) -> AsyncIterator[Lab]:
     vision, audio, decoder = FakeVision(), FakeAudio(), FakeDecoder()
     servers = {"vision": await serving(vision), "audio": await serving(audio), "decoder": await serving(decoder)}
-    targets = {name: f"127.0.0.1:{running.port}" for name, running in servers.items()}
+    targets = {name: f"127.0.0.1:{running.port}" for name, running in servers.items()} | told
     urls = {"cache_url": redis.url, "state_url": redis.url}
     settings = GatewaySettings(**targets, **urls, max_messages=8, max_parts=16, media_store_bytes=10_000)  # type: ignore[arg-type]
-    cluster = connect(ClusterSettings(settings, RoutingSettings(), AdmissionSettings(), FetchSettings()))
+    plain = (RoutingSettings(), plan, FetchSettings(), TlsSettings())
+    cluster = connect(ClusterSettings(settings, *plain, waking))
 
     def register(grpc_server: grpc.aio.Server) -> list[str]:
         gateway_pb2_grpc.add_OmniServiceServicer_to_server(OmniService(cluster), grpc_server)

@@ -8,9 +8,12 @@ import pytest
 
 import audio_encoder.settings
 import gateway.admission.settings
+import gateway.fetch.settings
 import gateway.identity.settings
+import gateway.openai_http.settings
 import gateway.routing.settings
 import gateway.settings
+import gateway.waking.settings
 import llm_decoder.loading
 import llm_decoder.settings
 import vision_encoder.settings
@@ -21,6 +24,9 @@ SERVICES = (
     gateway.settings.GatewaySettings,
     gateway.admission.settings.AdmissionSettings,
     gateway.routing.settings.RoutingSettings,
+    gateway.fetch.settings.FetchSettings,
+    gateway.openai_http.settings.HttpSettings,
+    gateway.waking.settings.WakingSettings,
     vision_encoder.settings.VisionSettings,
     audio_encoder.settings.AudioSettings,
     llm_decoder.settings.DecoderSettings,

@@ -1,7 +1,8 @@
 """A small real service that the supervisor's tests run: ``python fake_service.py MODE``.
 
-serve: answers health; deaf: runs and never listens; stubborn: serves and ignores SIGTERM; broken: ends as ours do when
-a checkpoint is broken; once FILE: breaks the first time and serves the second.
+serve: answers health; slow FILE: is ready once the file is there; deaf: runs and never listens; stubborn: serves and
+ignores SIGTERM; broken: ends as ours do when a checkpoint is broken; once FILE: breaks the first time and serves the
+second.
 """
 
 import asyncio
@@ -23,6 +24,10 @@ class FakeSettings(ServiceSettings):
 
 async def _always() -> bool:
     return True
+
+
+async def _if_there() -> bool:
+    return await asyncio.to_thread(Path(sys.argv[2]).exists)
 
 
 async def _broken() -> None:
@@ -47,6 +52,8 @@ def main(mode: str) -> None:
         case "once" if not Path(sys.argv[2]).exists():
             Path(sys.argv[2]).touch()
             server.run(_broken())
+        case "slow":
+            server.run(server.serve(lambda grpc_server: [], _if_there, FakeSettings.from_environment()))
         case _:
             server.run(server.serve(lambda grpc_server: [], _always, FakeSettings.from_environment()))
 

@@ -60,7 +60,7 @@ def spec(home: Path, name: str, simulation: Path | None = DEFAULT) -> ClusterSpe
 def test_a_preset_that_was_not_pulled_is_simulated_without_weights(tmp_path: Path, directory: RunDirectory) -> None:
     for _ in range(2):  # the second time over what the first left
         directory.clear()
-        processes = prepare(spec(tmp_path, "megrez-3b-omni"), directory)
+        processes = prepare(spec(tmp_path, "megrez-3b-omni"), directory).processes
     checkpoints = {Path(value) for p in processes for key, value in p.env.items() if key.endswith("_CHECKPOINT")}
     assert len(checkpoints) == 1
     assert ModelConfig.read(checkpoints.pop()) == PRESETS["megrez-3b-omni"]

@@ -1,6 +1,7 @@
 """Which processes a cluster has. Pure: nothing is started."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from local_cluster import topology
 from local_cluster.stores import Stores
-from local_cluster.topology import ClusterSpec, Places, Process
+from local_cluster.topology import ClusterSpec, Places, Process, Scaling
 from trichord.triton.runtime import Triton
 
 PLACES = Places(
@@ -106,6 +107,67 @@ def test_every_setting_is_one_that_its_service_knows(
         assert isinstance(read, ServiceSettings)
         assert read.drain_timeout_s == topology.DRAIN_TIMEOUT_S
     assert ModelSettings.from_environment().checkpoint == PLACES.checkpoint
+
+
+SCALING = Scaling(3, Path("/r/targets"), Path("/r/control.sock"), Path("/r/rules.yaml"))
+SCALED = replace(PLACES, scaling=SCALING)
+
+
+@pytest.fixture
+def replicas() -> dict[str, list[tuple[Process, ...]]]:
+    return topology.replicas(7400, "float32", SCALED, cores=2)
+
+
+def test_scaled_encoders_are_not_there_at_first_and_text_is() -> None:
+    fixed = [process.name for process in topology.processes(7400, "float32", SCALED, cores=2)]
+    assert fixed == ["llm-decoder-triton", "cache-store", "state-store", "llm-decoder", "gateway"]
+    assert topology.replicas(7400, "float32", PLACES, cores=2) == {}
+
+
+def test_every_replica_has_its_own_names_ports_and_memory(replicas: dict[str, list[tuple[Process, ...]]]) -> None:
+    fixed = topology.processes(7400, "float32", SCALED, cores=2)
+    every = [*fixed, topology.autoscaler(7400, SCALED)]
+    every += [process for slots in replicas.values() for slot in slots for process in slot]
+    assert [process.name for process in replicas["vision-encoder"][1]] == [
+        "vision-encoder-2-triton",
+        "vision-encoder-2",
+    ]
+    assert len({process.name for process in every}) == len(every) == 6 + 2 * 3 * 2
+    # The decoder's Triton, the gateway and the autoscaler have two, and so has every replica's Triton.
+    assert len(topology.ports(every)) == len(every) + 3 + 6
+    prefixes = [process.shm_prefix for process in every if process.shm_prefix]
+    assert not any(a != b and a.startswith(b) for a in prefixes for b in prefixes)
+
+
+def test_a_replicas_front_is_told_its_own_triton_and_gets_time_to_drain(
+    replicas: dict[str, list[tuple[Process, ...]]],
+) -> None:
+    for triton, front in replicas["audio-encoder"]:
+        assert front.env["TRICHORD_AUDIO_TRITON"] == f"127.0.0.1:{triton.port}"
+        assert float(front.env["TRICHORD_AUDIO_DRAIN_TIMEOUT_S"]) == topology.REPLICA_DRAIN_S
+
+
+def test_a_scaled_clusters_gateway_follows_files_and_its_autoscaler_reads_the_same_state() -> None:
+    env = next(p for p in topology.processes(7400, "float32", SCALED, cores=2) if p.name == "gateway").env
+    assert env["TRICHORD_GATEWAY_VISION"] == "file:///r/targets/vision-encoder"
+    assert env["TRICHORD_WAKING_AUTOSCALED"] == "true"
+    told = topology.autoscaler(7400, SCALED).env
+    assert told["TRICHORD_AUTOSCALER_STATE_URL"] == env["TRICHORD_GATEWAY_STATE_URL"]
+    named = Stores.of({"TRICHORD_GATEWAY_STATE_URL": "redis://elsewhere"}, Path("/r/stores"), "s3cret", "s" * 32)
+    elsewhere = topology.autoscaler(7400, replace(SCALED, stores=named)).env
+    assert elsewhere["TRICHORD_AUTOSCALER_STATE_URL"] == "redis://elsewhere"
+
+
+def test_the_autoscaler_and_the_gateways_waking_know_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoscaler.settings import AutoscalerSettings
+    from gateway.waking.settings import WakingSettings
+
+    gateway = topology.processes(7400, "float32", SCALED, cores=2)[-1]
+    for process in (gateway, topology.autoscaler(7400, SCALED)):
+        for name, value in process.env.items():
+            monkeypatch.setenv(name, value)
+    assert AutoscalerSettings.from_environment().control_socket == SCALING.control_socket
+    assert WakingSettings.from_environment().autoscaled
 
 
 def test_the_shm_prefix_is_the_clusters_own_and_stays() -> None:

@@ -134,17 +134,18 @@ async def test_leaving_cancels_the_answer(gateway: Gateway) -> None:
 
 
 async def test_leaving_the_blocking_client_cancels_the_answer(gateway: Gateway) -> None:
-    def begin_and_leave() -> str:
-        with SyncOmniClient(gateway.target) as client:
-            events = client.chat([user("forever")])
+    with SyncOmniClient(gateway.target) as client:
+        events = client.chat([user("forever")])
+
+        def begin_and_leave() -> str:
             next(events)
             text = next(events).token.text
             events.close()
             return text
 
-    assert await asyncio.to_thread(begin_and_leave) == "forever"
-    async with asyncio.timeout(SOON_S):
-        await gateway.script.left.wait()
+        assert await asyncio.to_thread(begin_and_leave) == "forever"
+        async with asyncio.timeout(SOON_S):
+            await gateway.script.left.wait()
     assert gateway.script.left.is_set()
 
 

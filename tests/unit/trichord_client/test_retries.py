@@ -108,9 +108,9 @@ async def test_the_deadline_is_not_outlasted(gateway: Gateway, connect: Callable
 
 async def test_every_attempt_has_what_is_left_of_the_deadline(gateway: Gateway, client: Client) -> None:
     gateway.script.failures.append(OverloadedError("Full.", retry_after_s=0.5))
-    await client.model(timeout_s=5)
+    await client.model(timeout_s=8)
     first, second = (seen.left_s for seen in gateway.script.seen)
-    assert second < first - 0.4
+    assert second < first - 0.25  # the wire rounds up
 
 
 async def test_a_budget_bounds_the_retries_of_all_calls(gateway: Gateway, client: Client) -> None:

@@ -68,6 +68,7 @@ class Admission:
             await asyncio.shield(reserving)
             yield grant
         finally:
+            # Waited for: a tenant with one slot may send its next request at once.
             await asyncio.shield(self._start(self._settle(reserving, reservation, grant.actual), "settle"))
 
     async def close(self) -> None:

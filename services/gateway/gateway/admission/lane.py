@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from gateway.admission.counters import Counters, ShedReason
 from gateway.admission.drain_rate import DrainRate
+from gateway.admission.load import Load
 from gateway.admission.priority_queue import Priority, PriorityQueue
 from trichord.errors import DeadlineError, OverloadedError
 
@@ -60,6 +61,8 @@ class Lane:
         self._queue: PriorityQueue[Ticket] = PriorityQueue(bounds.batch_ageing_s)
         self._rate = DrainRate(bounds.num_slots)
         self._num_used = 0
+        self.load = Load(clock)
+        """What there is to do, for whoever scales replicas."""
 
     @asynccontextmanager
     async def slot(
@@ -82,6 +85,7 @@ class Lane:
         if self._num_used == self._bounds.num_slots:
             self._check_room(ticket, deadline_s)
         self._queue.push(ticket, ticket.joined_s)
+        self.load.joined(ticket.cost)
         self._counters.queued(self._name, ticket.tenant, 1)
         self._dispatch()
 
@@ -125,9 +129,11 @@ class Lane:
         if ticket.granted.is_set():
             self._num_used -= 1
             self._rate.finished(ticket.cost, self._clock() - ticket.granted_s)
+            self.load.finished(ticket.cost)
             self._dispatch()
         else:
             self._queue.remove(ticket)
+            self.load.left(ticket.cost)
             self._counters.queued(self._name, ticket.tenant, -1)
 
     def _dispatch(self) -> None:
@@ -138,5 +144,6 @@ class Lane:
             ticket.granted.set()
             self._counters.queued(self._name, ticket.tenant, -1)
             self._counters.waited(self._name, ticket.tenant, ticket.waited_s)
+            self.load.started(ticket.cost, ticket.waited_s)
         if not self._num_used:
             self._queue.rest()

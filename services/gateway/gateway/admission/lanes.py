@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
 from gateway.admission.lane import Lane, Ticket
+from gateway.admission.load import Load
 from gateway.admission.plan import Plans
 from gateway.admission.priority_queue import Priority
 
@@ -29,3 +30,7 @@ class Lanes:
     ) -> AbstractAsyncContextManager[Ticket]:
         """See Lane.slot; the weight is that of the tenant's plan."""
         return self._lanes[lane].slot(tenant, cost, self._plans.of(tenant).weight, priority, deadline_s)
+
+    def load(self, lane: LaneName) -> Load:
+        """What a lane has to do."""
+        return self._lanes[lane].load

@@ -8,9 +8,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from gateway.openai_http.paths import Paths
 from gateway.openai_http.responses import Extras, FinishReason, Logprobs, TokenLogprob, TopLogprob, Usage
@@ -85,9 +86,14 @@ def extras(
     ]:
         told["skipped"] = left_out  # type: ignore[typeddict-item]
     if include_receipt:
-        told["receipt"] = json_format.MessageToDict(
-            finished.receipt, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
+        told["receipt"], told["usage"] = _in_json(finished.receipt), _in_json(finished.usage)
+    return told
+
+
+def _in_json(message: Message) -> dict[str, Any]:
+    told: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
     return told
 
 

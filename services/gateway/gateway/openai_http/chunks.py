@@ -12,9 +12,11 @@ from contextlib import aclosing
 
 from gateway.openai_http import answer
 from gateway.openai_http.answer import Heading
+from gateway.openai_http.event_stream import Remark
 from gateway.openai_http.paths import Paths
 from gateway.openai_http.responses import Chunk, ChunkChoice, Delta, FinishReason, Logprobs
 from gateway.openai_http.schema import CompletionRequest, StreamOptions
+from gateway.waking.room import WORDS
 from trichord.errors import UnavailableError
 from trichord.v1 import gateway_pb2
 
@@ -32,8 +34,11 @@ class Chunks:
         self._skipped: list[gateway_pb2.ItemSkipped] = []
         self._has_begun = False
 
-    async def of(self, events: AsyncGenerator[gateway_pb2.ChatResponse, None]) -> AsyncGenerator[Chunk, None]:
-        """All chunks. Raises what the events raise, and UnavailableError if they end early."""
+    async def of(self, events: AsyncGenerator[gateway_pb2.ChatResponse, None]) -> AsyncGenerator[Chunk | Remark, None]:
+        """All chunks, with a remark where an encoder is waited for.
+
+        Raises what the events raise, and UnavailableError if they end early.
+        """
         async with aclosing(events):
             async for event in events:
                 match event.WhichOneof("event"):
@@ -42,6 +47,8 @@ class Chunks:
                             yield chunk
                     case "item_skipped":
                         self._skipped.append(event.item_skipped)
+                    case "waiting":
+                        yield Remark(f"waking {WORDS[event.waiting.modality]}")
                     case "finished":
                         for chunk in self._of_finish(event.finished):
                             yield chunk

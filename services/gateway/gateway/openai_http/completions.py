@@ -18,7 +18,7 @@ from gateway.openai_http.answer import Heading
 from gateway.openai_http.body import BodyShare
 from gateway.openai_http.chunks import Chunks
 from gateway.openai_http.desk import Desk
-from gateway.openai_http.event_stream import CONTENT_TYPE, DONE, EventStream, frame, start_message, to_json
+from gateway.openai_http.event_stream import CONTENT_TYPE, DONE, EventStream, Remark, frame, start_message, to_json
 from gateway.openai_http.idempotency import Slot, Stored
 from gateway.openai_http.refusals import HttpError
 from gateway.openai_http.schema import CompletionRequest
@@ -121,7 +121,8 @@ async def _frames(events: Events, asked: Asked, heading: Heading, keep: Keep) ->
     async with aclosing(chunks):
         async for chunk in chunks:
             data = frame(chunk)
-            keep(data)
+            if not isinstance(chunk, Remark):
+                keep(data)
             yield data
     keep(DONE)
     yield DONE

@@ -29,8 +29,14 @@ DONE = b"data: [DONE]\n\n"
 COMMENT = b": keep-alive\n\n"
 
 
+class Remark(str):
+    """A comment among the events of a stream: clients pass over it, people who look at the wire do not."""
+
+
 def frame(data: Any) -> bytes:
-    """One event."""
+    """One event, or a remark."""
+    if isinstance(data, Remark):
+        return f": {data}\n\n".encode()
     return b"data: " + to_json(data) + b"\n\n"
 
 

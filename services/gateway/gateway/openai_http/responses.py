@@ -90,6 +90,9 @@ class Extras(TypedDict, total=False):
 
     skipped: list[SkippedMedium]
     receipt: dict[str, Any]
+    """StageReceipt of the gRPC contract."""
+    usage: dict[str, Any]
+    """Usage of the gRPC contract: it also counts images, tiles, seconds of sound and cache hits."""
 
 
 class Completion(TypedDict):

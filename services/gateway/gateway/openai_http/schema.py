@@ -180,5 +180,6 @@ class CompletionRequest(Strict):
         None, description="Trichord: what to do when an encoder cannot be reached. The answer tells what was left out."
     )
     include_receipt: bool | None = Field(
-        None, description="Trichord: tell the stages' times under ``trichord.receipt``, in a stream at its end."
+        None,
+        description="Trichord: tell stages' times and usage by medium under ``trichord``, in a stream at its end.",
     )

@@ -65,7 +65,10 @@ def _listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+        # Connections inherit it; without, a stream's second write waits 40 ms for the client to acknowledge the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except (OSError, ValueError) as error:
         raise OSError(f"Cannot listen on {address}: the address is taken or not this machine's.") from error
 

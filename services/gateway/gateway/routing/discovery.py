@@ -43,6 +43,8 @@ class Discovery:
         self._known: list[str] = []
         self._known_since_s = clock()
         self._doubted = asyncio.Event()
+        self.finds_nobody = False
+        """Whether the last look-up found no address, because there is none or because it failed."""
         self.looked_up = asyncio.Event()
         """Set once the first look-up has ended, well or not."""
 
@@ -62,20 +64,24 @@ class Discovery:
 
     async def look_up(self) -> None:
         """Asks once. A failure changes nothing until the last good answer is ``stale_s`` old."""
-        addresses = await self._ask()
-        if addresses:
+        answer = await self._ask()
+        self.finds_nobody = not answer
+        if answer is not None:
             self._known_since_s = self._clock()
-        is_news = addresses != self._known
-        if is_news and (addresses or self._clock() - self._known_since_s >= self._settings.stale_s):
+        elif self._clock() - self._known_since_s < self._settings.stale_s:
+            answer = self._known
+        addresses = answer or []
+        if addresses != self._known:
             log.info("replicas", name=self._target.name, addresses=addresses)
             self._known = addresses
             self._tell(addresses)
         self.looked_up.set()
 
-    async def _ask(self) -> list[str]:
+    async def _ask(self) -> list[str] | None:
+        """All addresses; None if it cannot be told."""
         try:
             async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
                 return sorted(set(await self._resolve(self._target.name, self._target.port)))
         except OSError as error:  # TimeoutError is one
             log.warning("name does not resolve", name=self._target.name, error=repr(error))
-            return []
+            return None

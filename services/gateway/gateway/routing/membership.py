@@ -20,6 +20,9 @@ from gateway.routing.settings import RoutingSettings
 from gateway.routing.target import Resolve
 from gateway.routing.tasks import Tasks
 
+FILE_INTERVAL_S = 0.1
+"""Between two looks at a target that is a file: it costs next to nothing."""
+
 Connect = Callable[[str], tuple[grpc.aio.Channel, Stub]]
 """Opens a channel to an address, and makes the stub of the service on it."""
 
@@ -43,6 +46,8 @@ class Membership(Generic[Stub]):
         self._tasks = Tasks()
         self._discovery: Discovery | None = None
         parsed = target.parse(text)
+        if parsed.is_file:
+            resolve, settings = target.read, settings.model_copy(update={"resolve_interval_s": FILE_INTERVAL_S})
         if parsed.name:
             self._discovery = Discovery(parsed, resolve, self.update, settings, clock)
             self._tasks.start(self._discovery.follow(), name=f"resolve {parsed.name}")
@@ -57,6 +62,13 @@ class Membership(Generic[Stub]):
     def leaving(self) -> list[Replica[Stub]]:
         """Those that only end the calls that they have."""
         return list(self._leaving)
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether nobody is there: nobody is found, and of those who were found before none can be reached."""
+        if self._members and (self._discovery is None or not self._discovery.finds_nobody):
+            return False
+        return all(replica.health == "unreachable" for replica in self._members.values())
 
     async def known(self) -> None:
         """Waits until it is known who is there: the end of the first look-up."""

@@ -23,6 +23,7 @@ from gateway.routing.target import resolve as resolve_by_system
 from gateway.routing.verdict import Verdict
 from trichord.errors import OverloadedError, TrichordError, UnavailableError
 from trichord.server import open_channel
+from trichord.tls import TlsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,20 @@ class ReplicaPool(Generic[Stub]):
     async def known(self) -> None:
         """Waits until it is known who is there."""
         await self._members.known()
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether the service has no replica at all, as when it was scaled to none."""
+        return self._members.is_deserted
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it has one of whose health something is known."""
+        return not self.is_deserted and any(replica.health != "unknown" for replica in self._members.members)
+
+    def doubt(self) -> None:
+        """Looks soon who is there."""
+        self._members.doubt()
 
     def num_usable(self, tried: Collection[str] = ()) -> int:
         """Replicas that would take a call now, ``tried`` aside."""
@@ -154,15 +169,16 @@ def open_pool(
     max_message_bytes: int,
     *,
     is_slow_reader: bool = False,
+    tls: TlsSettings | None = None,
     resolve: Resolve = resolve_by_system,
 ) -> ReplicaPool[Stub]:
     """The pool of the service at ``target``. Raises SettingsError if that is no target.
 
-    ``is_slow_reader``: see ``trichord.server.open_channel``.
+    ``is_slow_reader`` and ``tls``: see ``trichord.server.open_channel``.
     """
 
     def connect(address: str) -> tuple[grpc.aio.Channel, Stub]:
-        channel = open_channel(address, max_message_bytes, is_slow_reader=is_slow_reader)
+        channel = open_channel(address, max_message_bytes, is_slow_reader=is_slow_reader, tls=tls)
         return channel, make_stub(channel)
 
     return ReplicaPool(peer, Membership(target, connect, settings, resolve), settings)

@@ -146,12 +146,6 @@ def test_a_medium_waits_in_its_lane_by_its_work():
     assert charges.lane(item(tensor_pb2.MODALITY_AUDIO, 160_000)) == ("audio", 11)
 
 
-def test_what_a_chat_took_is_its_usage():
-    usage = gateway_pb2.Usage(completion_tokens=7, image_tiles=3, audio_seconds=1.0005)
-    usage.prompt_tokens.text, usage.prompt_tokens.image, usage.prompt_tokens.audio = 100, 20, 3
-    assert charges.actual(usage) == Cost(tokens=130, tiles=3, audio_ms=1001)
-
-
 def test_only_batch_gives_way():
     kinds = {name: charges.priority(value) for name, value in decoder_pb2.Priority.items()}
     assert kinds == {

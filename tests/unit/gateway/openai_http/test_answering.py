@@ -213,8 +213,9 @@ async def test_no_logprobs_unless_asked_for(http: HttpLab) -> None:
 async def test_the_receipt_is_told_on_request(http: HttpLab) -> None:
     whole = (await http.complete(messages=[user(image())], include_receipt=True)).json()
     assert whole["trichord"]["receipt"]["items"][0]["modality"] == "MODALITY_IMAGE"
+    assert (whole["trichord"]["usage"]["images"], whole["trichord"]["usage"]["image_tiles"]) == (1, 1)
     *chunks, _ = sse(await http.complete(stream=True, include_receipt=True))
-    assert [sorted(one["trichord"]) for one in chunks if "trichord" in one] == [["receipt"]]
+    assert [sorted(one["trichord"]) for one in chunks if "trichord" in one] == [["receipt", "usage"]]
 
 
 Script = Callable[[gateway_pb2.ChatRequest, object], AsyncGenerator[gateway_pb2.ChatResponse, None]]

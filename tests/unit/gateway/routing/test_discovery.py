@@ -48,6 +48,21 @@ async def test_the_last_replicas_are_kept_for_a_time_when_the_name_is_gone() -> 
     assert watched.told[-1] == ["a:1"]
 
 
+async def test_an_answer_that_there_is_nobody_is_believed_at_once() -> None:
+    async def answers(name: str, port: int) -> Sequence[str]:
+        return names
+
+    names = ["a:1"]
+    told: list[Sequence[str]] = []
+    watched = Discovery(parse(NAME), answers, told.append, settings())
+    await watched.look_up()
+    assert not watched.finds_nobody
+    names.clear()
+    await watched.look_up()
+    assert told == [["a:1"], []]
+    assert watched.finds_nobody
+
+
 async def test_a_good_answer_in_between_begins_the_time_anew() -> None:
     watched = Watched(Names())
     await watched.look_up("a:1")

@@ -11,14 +11,14 @@ export function factsLine({ usage, extras, reason, requestId, answer }) {
   const facts = usage ? [...promptFacts(usage, extras.usage ?? {}), ...answerFacts(usage, extras.receipt)] : [];
   if (reason in REASONS) facts.push(fact("none", ...REASONS[reason]));
   if (answer) facts.push(copyButton("Copy", answer, "Copy the answer"));
-  if (requestId) facts.push(copyButton(shortened(requestId), requestId, `Copy the request id ${requestId}`));
+  if (requestId) facts.push(copyButton("Request id", requestId, `Copy the request id ${requestId}`));
   return html("p", { class: "facts" }, ...facts);
 }
 
 function promptFacts({ prompt_tokens_details: prompt }, media) {
   const facts = [fact("text", `${prompt.text_tokens} text`, "Tokens of the prompt that are text")];
-  if (prompt.image_tokens) facts.push(fact("image", `${prompt.image_tokens} image${inside(imagesOf(media))}`, "Tokens of the prompt that stand for images"));
-  if (prompt.audio_tokens) facts.push(fact("audio", `${prompt.audio_tokens} sound${inside(secondsOf(media))}`, "Tokens of the prompt that stand for sounds"));
+  if (prompt.image_tokens) facts.push(fact("image", `${prompt.image_tokens} image${inside(tilesOf(media))}`, "Tokens of the prompt that stand for images, and the tiles these were cut into"));
+  if (prompt.audio_tokens) facts.push(fact("audio", `${prompt.audio_tokens} sound${inside(secondsOf(media))}`, "Tokens of the prompt that stand for sounds, and their length"));
   if (prompt.cached_tokens) facts.push(fact("none", `${prompt.cached_tokens} cached`, "Tokens of the prompt that the decoder had already computed"));
   return facts;
 }
@@ -34,8 +34,8 @@ function fact(modality, words, meaning) {
   return html("span", { class: "fact", "data-modality": modality, title: meaning }, words);
 }
 
-function imagesOf({ images, image_tiles: tiles }) {
-  return images && `${images} image${images === 1 ? "" : "s"}, ${tiles} tile${tiles === 1 ? "" : "s"}`;
+function tilesOf({ image_tiles: tiles }) {
+  return tiles && `${tiles} tile${tiles === 1 ? "" : "s"}`;
 }
 
 function secondsOf({ audio_seconds: seconds }) {
@@ -44,8 +44,4 @@ function secondsOf({ audio_seconds: seconds }) {
 
 function inside(words) {
   return words ? ` (${words})` : "";
-}
-
-function shortened(id) {
-  return id.length > 14 ? `${id.slice(0, 12)}…` : id;
 }

@@ -1,0 +1,1 @@
+"""Generated from protos/trichord/keda by scripts/protos. Never edited."""
