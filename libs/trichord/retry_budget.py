@@ -21,14 +21,19 @@ class RetryBudget:
         self._ratio, self._min_per_s, self._max_tokens, self._clock = ratio, min_per_s, max_tokens, clock
         self._tokens, self._counted_s = max_tokens, clock()
 
+    @property
+    def has_retry(self) -> bool:
+        """Whether ``spend`` would say yes."""
+        self._earn(0.0)
+        return self._tokens >= 1
+
     def called(self) -> None:
         """Counts a call, its first attempt."""
         self._earn(self._ratio)
 
     def spend(self) -> bool:
         """Takes one retry if there is one."""
-        self._earn(0.0)
-        if self._tokens < 1:
+        if not self.has_retry:
             return False
         self._tokens -= 1
         return True

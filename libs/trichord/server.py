@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import uvloop
 import structlog
+import uvloop
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from trichord.client import OmniClient
     from trichord.v1 import decoder_pb2, gateway_pb2
 
 DEFAULT_TARGET = "127.0.0.1:7400"
@@ -33,6 +35,12 @@ def chat(
     show_receipt: Annotated[bool, typer.Option("--receipt", help="Show where the time went.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as one line of JSON instead.")] = False,
     target: Annotated[str, typer.Option(help="host:port of the gateway.")] = DEFAULT_TARGET,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="TRICHORD_API_KEY", help="Where the gateway asks for one.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="PEM file of the authorities to believe: the gateway speaks TLS.")
+    ] = None,
 ) -> None:
     """Ask one question, with images and sounds before its text, and stream the answer."""
     from trichord import client
@@ -44,22 +52,22 @@ def chat(
     messages.append(client.user(*media, text))
     sampling = decoder_pb2.SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed)
     print_event = _print_json if as_json else _print_text
-    finished = asyncio.run(_stream(target, messages, sampling, print_event))
+    connect = partial(client.OmniClient, target, api_key=api_key, tls=client.Tls(ca) if ca else None)
+    finished = asyncio.run(_stream(connect, messages, sampling, print_event))
     if not as_json:
         _conclude(finished, show_receipt)
 
 
 async def _stream(
-    target: str,
+    connect: Callable[[], OmniClient],
     messages: list[gateway_pb2.Message],
     sampling: decoder_pb2.SamplingParams,
     print_event: Callable[[gateway_pb2.ChatResponse], None],
 ) -> gateway_pb2.ChatFinished:
-    from trichord.client import OmniClient
     from trichord.v1 import gateway_pb2
 
     finished = gateway_pb2.ChatFinished()
-    async with OmniClient(target) as omni:
+    async with connect() as omni:
         async for event in omni.chat(messages, sampling):
             print_event(event)
             finished = event.finished

@@ -13,7 +13,12 @@ from rich.table import Table
 from autoscaler.replay.contest import Entry
 from autoscaler.replay.outcome import Figures
 
-_HEADS = ("SLO kept", "TTFT p50", "TTFT p99", "GPU-hours", "cold starts", "max replicas", "shed")
+_HEADS = ("kept %", "p50 s", "p99 s", "GPU-h", "starts", "most", "shed")
+
+_CAPTION = (
+    "Kept: requests within the SLO; those of text only are the decoder's. p50, p99: time to the first token. Starts: "
+    "replicas started later than at the beginning. Most: replicas at once."
+)
 
 
 class Progress:
@@ -40,14 +45,14 @@ class Progress:
 
 def table(entries: Sequence[Entry]) -> Table:
     """A row for each modality of each run, and one for all."""
-    result = Table(box=box.SIMPLE_HEAD, title="Simulated; text-only requests are the decoder's row")
-    result.add_column("scaler")
-    result.add_column("")
+    result = Table(box=box.SIMPLE_HEAD, title="Simulated", caption=_CAPTION, collapse_padding=True, pad_edge=False)
+    result.add_column("scaler", no_wrap=True)
+    result.add_column("", no_wrap=True)
     for head in _HEADS:
-        result.add_column(head, justify="right")
+        result.add_column(head, justify="right", no_wrap=True)
     for entry in entries:
         for name, row in entry.rows.items():
-            title = f"{entry.scaler} at {entry.knob:g}" if name == "vision" else ""
+            title = f"{entry.scaler} {entry.knob:g}" if name == "vision" else ""
             result.add_row(
                 title, name, *_cells(row), end_section=name == "all", style="bold" if name == "all" else None
             )
@@ -72,6 +77,6 @@ def sizes_line(sizes: Mapping[Any, int]) -> str:
 
 
 def _cells(row: Figures) -> list[str]:
-    ttft = ["-" if value is None else f"{value:.2f} s" for value in (row.ttft_p50_s, row.ttft_p99_s)]
+    ttft = ["-" if value is None else f"{value:.2f}" for value in (row.ttft_p50_s, row.ttft_p99_s)]
     counts = [str(count) for count in (row.cold_starts, row.max_replicas, row.shed)]
-    return [f"{100 * row.attainment:.2f} %", *ttft, f"{row.gpu_hours:.2f}", *counts]
+    return [f"{100 * row.attainment:.2f}", *ttft, f"{row.gpu_hours:.2f}", *counts]

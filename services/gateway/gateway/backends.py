@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import grpc
 
+from gateway import guesses
 from gateway.conversation import Item
 from gateway.recent import Recent
-from gateway.routing import cost
 from gateway.routing.call import Call
 from gateway.routing.policy import by_affinity, least_cost
 from gateway.routing.pool import ReplicaPool, open_pool
@@ -149,7 +149,7 @@ def vision_encoder(
 
     make_stub: Callable[[grpc.aio.Channel], VisionStub] = vision_pb2_grpc.VisionEncoderServiceStub
     pool = open_pool("vision encoder", target, make_stub, _settings(routing), max_message_bytes, tls=tls)
-    return Encoder(pool, call, ask, cost.tiles)
+    return Encoder(pool, call, ask, guesses.tiles)
 
 
 def audio_encoder(
@@ -165,7 +165,7 @@ def audio_encoder(
 
     make_stub: Callable[[grpc.aio.Channel], AudioStub] = audio_pb2_grpc.AudioEncoderServiceStub
     pool = open_pool("audio encoder", target, make_stub, _settings(routing), max_message_bytes, tls=tls)
-    return Encoder(pool, call, ask, cost.audio_seconds)
+    return Encoder(pool, call, ask, lambda num_bytes: guesses.audio_ms(num_bytes) / 1000)
 
 
 class Decoder:

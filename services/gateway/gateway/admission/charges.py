@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway import guesses
 from gateway.admission.cost import Cost
 from gateway.admission.lanes import LaneName
 from gateway.admission.priority_queue import Priority
@@ -19,12 +20,6 @@ DEFAULT_MAX_TOKENS = 1024
 """What the contract lets an answer have if the request does not say (SamplingParams.max_tokens)."""
 MAX_ANSWERS = 8
 """What the contract lets a request draw (SamplingParams.n)."""
-BYTES_PER_TILE = 64 * 1024
-"""Of an image file: a 448 x 448 tile of a photograph as JPEG."""
-MAX_TILES = 10
-"""Of one image: nine and the overview, as the reference model slices."""
-BYTES_PER_AUDIO_S = 16_000
-"""Of a sound file: between MP3 at 128 kbit/s and 16-bit PCM at 16 kHz."""
 TOKENS_PER_AUDIO_S = 25
 """Rows of the reference model: 1500 frames of 30 s, pooled by two."""
 
@@ -45,28 +40,18 @@ def estimate(
 
 def estimate_media(items: Sequence[Item]) -> Cost:
     """What encoding media may cost."""
-    tiles = sum(_tiles(item) for item in items if item.modality == tensor_pb2.MODALITY_IMAGE)
-    audio_ms = sum(_audio_ms(item) for item in items if item.modality == tensor_pb2.MODALITY_AUDIO)
+    tiles = sum(guesses.tiles(len(item.content)) for item in items if item.modality == tensor_pb2.MODALITY_IMAGE)
+    audio_ms = sum(guesses.audio_ms(len(item.content)) for item in items if item.modality == tensor_pb2.MODALITY_AUDIO)
     return Cost(tiles=tiles, audio_ms=audio_ms)
 
 
 def lane(item: Item) -> tuple[LaneName, int]:
     """The lane in which a medium waits for its encoder, and its work there: tiles, or seconds of sound."""
     if item.modality == tensor_pb2.MODALITY_IMAGE:
-        return "image", _tiles(item)
-    return "audio", 1 + _audio_ms(item) // 1000
+        return "image", guesses.tiles(len(item.content))
+    return "audio", 1 + guesses.audio_ms(len(item.content)) // 1000
 
 
 def priority(asked: decoder_pb2.Priority) -> Priority:
     """Who goes first; unless it says otherwise, somebody waits for the answer."""
     return Priority.BATCH if asked == decoder_pb2.PRIORITY_BATCH else Priority.LIVE
-
-
-def _tiles(image: Item) -> int:
-    if not image.content:  # to be fetched: it may be any size
-        return MAX_TILES
-    return min(MAX_TILES, 1 + len(image.content) // BYTES_PER_TILE)
-
-
-def _audio_ms(sound: Item) -> int:
-    return len(sound.content) * 1000 // BYTES_PER_AUDIO_S + 1

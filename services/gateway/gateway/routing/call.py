@@ -29,9 +29,9 @@ from tenacity.stop import stop_base
 from gateway.routing.policy import Choose
 from gateway.routing.pool import Lease, ReplicaPool
 from gateway.routing.replica import Stub
-from gateway.routing.retry_budget import RetryBudget
 from gateway.routing.verdict import is_retryable
 from trichord.errors import DeadlineError
+from trichord.retry_budget import RetryBudget
 
 Answer = TypeVar("Answer")
 

@@ -16,16 +16,19 @@ from gateway.routing import outlier, verdict
 from gateway.routing.membership import Membership
 from gateway.routing.policy import Choose
 from gateway.routing.replica import Replica, ReplicaSnapshot, Stub
-from gateway.routing.retry_budget import RetryBudget
 from gateway.routing.settings import RoutingSettings
 from gateway.routing.target import Resolve
 from gateway.routing.target import resolve as resolve_by_system
 from gateway.routing.verdict import Verdict
 from trichord.errors import OverloadedError, TrichordError, UnavailableError
+from trichord.retry_budget import RetryBudget
 from trichord.server import open_channel
 from trichord.tls import TlsSettings
 
 log = structlog.get_logger(__name__)
+
+MAX_SAVED_RETRIES = 50.0
+"""Retries that may be saved up: about the calls that wait at a replica, and all fail at once when it dies."""
 
 MIN_RETRY_AFTER_S = 0.5
 """What a caller is told at least, when nobody takes its call."""
@@ -67,7 +70,7 @@ class ReplicaPool(Generic[Stub]):
     def __init__(self, peer: str, members: Membership[Stub], settings: RoutingSettings) -> None:
         """``peer`` is the service's name for people."""
         self.settings = settings
-        self.budget = RetryBudget(settings.retry_ratio, settings.retry_min_per_s)
+        self.budget = RetryBudget(settings.retry_ratio, settings.retry_min_per_s, MAX_SAVED_RETRIES)
         self._peer, self._members = peer, members
 
     async def known(self) -> None:

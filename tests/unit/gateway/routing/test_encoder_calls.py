@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from gateway.routing.retry_budget import MAX_TOKENS
+from gateway.routing.pool import MAX_SAVED_RETRIES
 from tests.unit.gateway.fakes import Context, FakeVision, forever, raising
 from tests.unit.gateway.routing.lab import Fleet, black_hole, encode, fleet, replica, until, vision_pool
 from trichord.errors import (
@@ -290,7 +290,7 @@ async def test_no_more_retries_than_the_budget_has(two: Vision) -> None:
         for _ in range(70):
             with pytest.raises(UnavailableError):
                 await encode(pool)
-        assert sum(two.num_requests) == 70 + MAX_TOKENS
+        assert sum(two.num_requests) == 70 + MAX_SAVED_RETRIES
 
 
 async def test_nothing_is_retried_for_a_caller_who_left(two: Vision) -> None:
