@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import audio_encoder.settings
+import autoscaler.settings
 import gateway.admission.settings
 import gateway.fetch.settings
 import gateway.identity.settings
@@ -29,6 +30,7 @@ SERVICES = (
     gateway.waking.settings.WakingSettings,
     vision_encoder.settings.VisionSettings,
     audio_encoder.settings.AudioSettings,
+    autoscaler.settings.AutoscalerSettings,
     llm_decoder.settings.DecoderSettings,
 )
 SHARED = (ServiceSettings, FrontSettings, ModelSettings, TlsSettings)

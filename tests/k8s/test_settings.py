@@ -1,0 +1,166 @@
+"""Every variable that the chart sets is one that its process knows, with a value that it takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audio_encoder.settings import AudioSettings
+from autoscaler.settings import AutoscalerSettings
+from gateway.admission.plan import Plan, Plans
+from gateway.cluster import ClusterSettings
+from gateway.identity.settings import AuthSettings
+from gateway.openai_http.settings import HttpSettings
+from llm_decoder.loading import EngineSettings
+from llm_decoder.settings import DecoderSettings
+from tests.k8s.charts import EDGES, Object, container, containers, env, of_kind, pods, rendered
+from trichord import home
+from trichord.settings import ModelSettings, Settings
+from trichord.tls import TlsSettings
+from vision_encoder.settings import VisionSettings
+
+PROCESSES: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("gateway", "gateway"): (ClusterSettings, AuthSettings, HttpSettings),
+    ("vision-encoder", "front"): (VisionSettings, TlsSettings),
+    ("audio-encoder", "front"): (AudioSettings, TlsSettings),
+    ("llm-decoder", "front"): (DecoderSettings, TlsSettings),
+    ("vision-encoder", "triton"): (ModelSettings,),
+    ("audio-encoder", "triton"): (ModelSettings,),
+    ("llm-decoder", "triton"): (ModelSettings, EngineSettings),
+    ("autoscaler", "autoscaler"): (AutoscalerSettings, TlsSettings),
+}
+"""What each process reads at start."""
+
+SECRETS = {"cache-url": "redis://u:p@redis:6379/0", "state-url": "redis://u:p@redis:6379/1", "store-secret": "s" * 48}
+
+
+def prefixes(classes: tuple[Any, ...]) -> set[str]:
+    return {prefix for cls in classes for prefix in _prefixes(cls)}
+
+
+def _prefixes(cls: Any) -> Iterator[str]:
+    if issubclass(cls, Settings):
+        yield str(cls.model_config["env_prefix"])
+    else:  # one that reads several, in its fields' types
+        yield from (f"TRICHORD_{name.upper()}_" for name in cls.__dataclass_fields__)
+
+
+def value(told: Any) -> str:
+    return SECRETS[told["secretKeyRef"]["key"]] if isinstance(told, dict) else str(told)
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in os.environ:
+        if name.startswith("TRICHORD_"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_every_process_starts_with_what_it_is_told(
+    objects: list[Object], clean_environment: pytest.MonkeyPatch
+) -> None:
+    """The very classes read the very variables: an unknown or impossible one raises."""
+    deployments, checked = of_kind(objects, "Deployment"), 0
+    for (service, name), classes in PROCESSES.items():
+        if service not in deployments:
+            continue
+        told = env(container(deployments[service], name))
+        ours = {key: value(one) for key, one in told.items() if key.startswith("TRICHORD_") and key != home.VARIABLE}
+        assert {key for key in ours if not key.startswith(tuple(prefixes(classes)))} == set(), (service, name)
+        with pytest.MonkeyPatch.context() as environment:
+            for key, text in ours.items():
+                environment.setenv(key, text)
+            for cls in classes:
+                cls.from_environment()
+        checked += 1
+    assert checked >= 7
+
+
+def test_no_other_container_is_told_settings(objects: list[Object]) -> None:
+    deployments = of_kind(objects, "Deployment")
+    for service, deployment in deployments.items():
+        for one in containers(deployment["spec"]["template"]["spec"]):
+            if (service, one["name"]) not in PROCESSES:
+                assert {key for key in env(one) if key.startswith("TRICHORD_")} <= {home.VARIABLE}
+
+
+def test_no_variable_is_told_twice(objects: list[Object]) -> None:
+    for _, _, spec in pods(objects):
+        for one in containers(spec):
+            names = [variable["name"] for variable in one.get("env", [])]
+            assert len(names) == len(set(names))
+
+
+def test_secrets_are_named_never_written(objects: list[Object]) -> None:
+    """No value of a Secret stands in a pod, and nothing that is one by its name has a value."""
+    secrets = [text for one in objects if one["kind"] == "Secret" for text in one["stringData"].values()]
+    password = [text.partition("redis://:")[2].partition("@")[0] for text in secrets if text.startswith("redis://:")]
+    others = str([one for one in objects if one["kind"] != "Secret"])
+    assert not [text for text in (*secrets, *filter(None, password)) if text in others]
+    for _, _, spec in pods(objects):
+        for one in containers(spec):
+            inline = [key for key, told in env(one).items() if isinstance(told, str) and _is_secret(key)]
+            assert inline == []
+
+
+def _is_secret(name: str) -> bool:
+    return name.endswith(("_SECRET", "_URL", "PASSWORD", "_KEY")) and name not in {
+        "TRICHORD_AUTH_SECRET",  # a file
+        "TRICHORD_TLS_KEY",  # a file
+        "TRICHORD_AUTH_OIDC_JWKS_URL",  # public keys
+    }
+
+
+def test_the_trials_secret_has_all_that_pods_ask_for() -> None:
+    objects = rendered("dev")
+    (secret,) = of_kind(objects, "Secret").values()
+    asked = set()
+    for _, _, spec in pods(objects):
+        for one in containers(spec):
+            asked |= {told["secretKeyRef"]["key"] for told in env(one).values() if isinstance(told, dict)}
+        asked |= {item["key"] for volume in spec["volumes"] for item in _secret_items(volume, secret)}
+    assert asked == set(secret["stringData"])
+
+
+def _secret_items(volume: Any, secret: Object) -> list[Any]:
+    projected = [source["secret"] for source in volume.get("projected", {}).get("sources", [])]
+    named = [volume["secret"]] if "secret" in volume else []
+    name = secret["metadata"]["name"]
+    return [item for one in (*projected, *named) if name in one.values() for item in one["items"]]
+
+
+def test_large_and_fractional_numbers_arrive_as_written() -> None:
+    """Helm's numbers are floats: 51539607552 would become 5.1539607552e+10."""
+    engine = env(container(of_kind(rendered("h100"), "Deployment")["llm-decoder"], "triton"))
+    assert engine["TRICHORD_ENGINE_KV_CACHE_BYTES"] == "51539607552"
+    values = {"gateway": {"settings": {"TRICHORD_ADMISSION_LOCAL_SHARE": 0.25, "TRICHORD_HTTP_DOCS": False}}}
+    gateway = env(container(of_kind(rendered(values=values), "Deployment")["gateway"], "gateway"))
+    assert (gateway["TRICHORD_ADMISSION_LOCAL_SHARE"], gateway["TRICHORD_HTTP_DOCS"]) == ("0.25", "false")
+
+
+def test_plans_are_plans(tmp_path: Path) -> None:
+    """Numbers of the file are strict integers still."""
+    file = tmp_path / "plans.yaml"
+    file.write_text(of_kind(rendered(values=EDGES["everything"]), "ConfigMap")["gateway-plans"]["data"][file.name])
+    assert Plans.read(file, Plan()).of("acme").tokens_per_min == 30_000_000
+
+
+def test_a_setting_of_values_wins() -> None:
+    values = {"visionEncoder": {"settings": {"TRICHORD_VISION_DRAIN_NOTICE_S": 1.5}}}
+    front = env(container(of_kind(rendered(values=values), "Deployment")["vision-encoder"], "front"))
+    assert front["TRICHORD_VISION_DRAIN_NOTICE_S"] == "1.5"
+
+
+@pytest.mark.parametrize("edge", ["everything"])
+def test_files_that_settings_name_are_mounted(edge: str) -> None:
+    for name, _, spec in pods(rendered(values=EDGES[edge])):
+        for one in containers(spec):
+            mounts = [mount["mountPath"] for mount in one["volumeMounts"]]
+            files = [told for told in env(one).values() if isinstance(told, str) and told.startswith("/etc/")]
+            assert all(any(file.startswith(f"{mount}/") for mount in mounts) for file in files), name
+            assert {mount["name"] for mount in one["volumeMounts"]} <= {volume["name"] for volume in spec["volumes"]}
