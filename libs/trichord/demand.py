@@ -183,6 +183,7 @@ async def read_all(link: RedisLink, now_s: float) -> tuple[Demand, ...]:
 async def wake(link: RedisLink, modality: Modality) -> None:
     """Tells all who listen that a request waits for a modality that has no replica. Raises as the link does.
 
-    A notice may be lost; ``Demand.num_held`` says the same at the next publishing.
+    It counts even if no report tells of the request yet. It may be lost; ``Demand.num_held`` says the same at the next
+    publishing.
     """
     await link.run(lambda redis: redis.publish(WAKE_CHANNEL, modality))

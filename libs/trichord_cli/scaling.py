@@ -13,6 +13,8 @@ from trichord.errors import RequestError, UnavailableError
 app = typer.Typer(help="Why each modality has the replicas it has.", no_args_is_help=True)
 
 TIMEOUT_S = 5.0
+LOCAL_ADDRESS = "127.0.0.1:7406"
+"""Of a local cluster at its default port."""
 
 
 @app.callback()
@@ -25,7 +27,7 @@ def explain(
     modality: Annotated[str | None, typer.Option(help="Only vision, audio, decoder or gateway.")] = None,
     address: Annotated[
         str, typer.Option(envvar="TRICHORD_AUTOSCALER_ADMIN", help="host:port of the autoscaler's admin page.")
-    ] = "127.0.0.1:50060",
+    ] = LOCAL_ADDRESS,
     num_changes: Annotated[int, typer.Option("--changes", min=0, help="How many of the last changes to show.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:

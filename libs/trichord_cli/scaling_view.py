@@ -8,6 +8,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from autoscaler.reasons import figure
+
 Told = Mapping[str, Any]
 
 
@@ -46,9 +48,9 @@ def _inputs(told: Told) -> tuple[str, ...]:
     if not inputs:
         return ("?",) * 5
     return (
-        f"{inputs['queued_cost']:.4g} {unit}",
-        f"{inputs['running_cost']:.4g} {unit}",
-        f"{inputs['arrived_cost_per_s']:.3g}/s",
-        f"{inputs['rate']:.3g}/s",
-        f"{inputs['queue_p95_ms']:.0f} ms",
+        f"{figure(inputs['queued_cost'])} {unit}",
+        f"{figure(inputs['running_cost'])} {unit}",
+        f"{figure(inputs['arrived_cost_per_s'])}/s",
+        f"{figure(inputs['rate'])}/s",
+        f"{figure(inputs['queue_p95_ms'])} ms",
     )

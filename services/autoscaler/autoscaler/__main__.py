@@ -26,7 +26,7 @@ async def main() -> None:
     rules = FleetRules.read(settings.rules) if settings.rules else FleetRules()
     url = settings.state_url.get_secret_value()
     link, decisions = RedisLink(url), Decisions()
-    actuator = await opening.actuator(settings)
+    actuator = opening.actuator(settings)
     autoscaler = Autoscaler(Fleet(rules), link, actuator, decisions)
 
     def register(grpc_server: grpc.aio.Server) -> Sequence[str]:
