@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PRESET ?= smol
 
 .DEFAULT_GOAL := help
-.PHONY: help system install weights demo up down test check protos bench-cluster bench-gateway bench-engine
+.PHONY: help system install weights demo up down test check protos bench-cluster bench-gateway bench-engine bench-waking
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ bench-cluster: weights  ## what a question costs by its kind, through a cluster 
 
 bench-gateway: install  ## what the gateway adds to a first token, a token, an image seen before (two minutes)
 	$(BIN)/python -m bench.gateway
+
+bench-waking: install  ## vision from no replica to three and back, and what text notices of it (two minutes)
+	$(BIN)/python -m bench.waking
 
 bench-engine: weights  ## the decode engine against its limit and its peers (twenty minutes, on a quiet machine)
 	$(BIN)/python -m bench.engine

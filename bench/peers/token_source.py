@@ -37,6 +37,11 @@ class TokenSource(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> decoder_pb2.DecoderServiceGetModelResponse:
         return decoder_pb2.DecoderServiceGetModelResponse(model="source", context_tokens=1 << 20, hidden_size=1)
 
+    async def CountTokens(  # noqa: N802, D102
+        self, request: decoder_pb2.CountTokensRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> decoder_pb2.CountTokensResponse:
+        return decoder_pb2.CountTokensResponse(context_tokens=1 << 20)
+
 
 async def main() -> None:
     """Serves until it is killed."""

@@ -75,6 +75,8 @@ async def _stream(
 
 
 def _print_text(event: gateway_pb2.ChatResponse) -> None:
+    if event.HasField("waiting"):
+        typer.echo(f"{event.waiting.reason} About {event.waiting.estimated_seconds:.0f} s more.", err=True)
     typer.echo(event.token.text, nl=event.HasField("finished"))
 
 

@@ -50,6 +50,8 @@ def up(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cluster at Ctrl-C.")] = False,
 ) -> None:
     """Start every service on this machine and wait until they answer."""
+    if rules and not autoscale:
+        raise typer.BadParameter("it needs --autoscale", param_hint="--rules")
     spec = _spec(
         preset=preset,
         simulation=simulation or ("smol-cpu" if simulated else None),

@@ -7,6 +7,7 @@ stdout.
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,6 +68,8 @@ def simulate(
 
     if (trace is None) == (generate is None):
         raise typer.BadParameter("give either a trace or --generate.")
+    if plots is not None and find_spec("matplotlib") is None:
+        raise typer.BadParameter("pictures need matplotlib: pip install 'trichord[plots]'.", param_hint="--plots")
     shares = _mix(mix)
     if generate is not None:
         arrivals = _generated(generate, peak_per_s, duration_s, shares, seed)

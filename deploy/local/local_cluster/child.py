@@ -52,6 +52,9 @@ class Child:
                 )
             except OSError as error:
                 raise ClusterError(f"{process.title} did not start: its program cannot be run.") from error
+        if process.niceness:
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PGRP, popen.pid, process.niceness)
         return cls(process, popen, log_file, start)
 
     @property

@@ -32,6 +32,8 @@ _SERVICE_STOP_S = 2.5
 _TRITON_STOP_S = runtime.EXIT_TIMEOUT_S + 2.0
 REPLICA_DRAIN_S = 30.0
 """Seconds that a replica which is no longer wanted has to end its calls."""
+_REPLICA_NICENESS = 10
+"""A replica starts and works on the same cores as the text that goes on meanwhile, which comes first."""
 _STARTUP_S = 10
 """What the gateway assumes that a replica takes to start here, until it has seen one start."""
 
@@ -94,6 +96,8 @@ class Process:
     """Of its metrics page, on loopback; 0 if it has none."""
     shm_prefix: str = ""
     """What the names of its /dev/shm regions begin with; empty if it has none."""
+    niceness: int = 0
+    """How far it stands back for the others where cores are short: 0 to 19."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,9 @@ def _replica(
 ) -> tuple[Process, Process]:
     """A Triton and the front before it."""
     place = slot(modality, number, port)
-    return _triton(modality, place, dtype, places, cores), _front(modality, place, dtype, places)
+    niceness = _REPLICA_NICENESS if places.scaling and modality.scaled else 0
+    pair = _triton(modality, place, dtype, places, cores), _front(modality, place, dtype, places)
+    return replace(pair[0], niceness=niceness), replace(pair[1], niceness=niceness)
 
 
 def _triton(modality: Modality, place: Slot, dtype: Dtype, places: Places, cores: int) -> Process:

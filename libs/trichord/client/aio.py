@@ -68,7 +68,7 @@ class OmniClient:
         timeout_s: float = CHAT_TIMEOUT_S,
         **options: Unpack[ChatOptions],
     ) -> AsyncGenerator[gateway_pb2.ChatResponse, None]:
-        """Streams the answer's events: started, item_encoded and item_skipped, token, finished.
+        """Streams the answer's events: started, waiting, item_encoded and item_skipped, token, finished.
 
         Sampling is a message or keywords. Closing the generator cancels the answer. Retries end with the first event.
         """

@@ -189,6 +189,10 @@ class Decoder:
         """What the decoder is."""
         return await self._model.get(timeout_s)
 
+    async def accepted_fingerprints(self, timeout_s: float) -> Sequence[str]:
+        """Of the encoders whose embeddings it takes."""
+        return (await self.model(timeout_s)).accepted_fingerprints
+
     async def _ask(self, timeout_s: float) -> decoder_pb2.DecoderServiceGetModelResponse:
         request = decoder_pb2.DecoderServiceGetModelRequest()
 

@@ -108,7 +108,9 @@ def connect(told: ClusterSettings) -> Cluster:
         stores=stores,
         admission=admission,
         sources=sources,
-        item_encoder=ItemEncoder(encoders, stores.embeddings, admission.lanes, sources, waking.rooms),
+        item_encoder=ItemEncoder(
+            encoders, stores.embeddings, admission.lanes, sources, waking.rooms, decoder.accepted_fingerprints
+        ),
         waking=waking,
         settings=told.gateway,
     )

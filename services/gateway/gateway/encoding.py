@@ -1,11 +1,12 @@
 """One image or sound, from its source to its embedding: fetched, found in the store, or encoded in its turn.
 
-An encoder that sleeps is waited for before all that: nobody who is held has a slot, a store's lease or a replica.
+An encoder that sleeps is waited for before all that: nobody who is held has a slot, a store's lease or a replica. Nor
+is it woken for what is kept, as the media of a conversation's earlier turns are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.admission import charges
@@ -19,6 +20,9 @@ from gateway.waking.notices import Notices
 from gateway.waking.rooms import WaitingRooms
 from trichord.errors import TrichordError, UnavailableError
 from trichord.v1 import gateway_pb2, tensor_pb2
+
+Accepted = Callable[[float], Awaitable[Sequence[str]]]
+"""Fingerprints of the encoders whose embeddings the decoder takes, told within some seconds."""
 
 
 class Encoded(NamedTuple):
@@ -81,9 +85,10 @@ class ItemEncoder:
         lanes: Lanes,
         sources: MediaSources,
         rooms: WaitingRooms,
+        accepted: Accepted,
     ) -> None:
         self._encoders, self._store, self._lanes, self._sources = encoders, store, lanes, sources
-        self._rooms = rooms
+        self._rooms, self._accepted = rooms, accepted
 
     async def encode(self, item: Item, caller: Caller, notices: Notices | None) -> Encoded:
         """One item; ``notices`` are told how a wait for a sleeping encoder stands, without them there is none.
@@ -98,6 +103,8 @@ class ItemEncoder:
 
     async def _awaited(self, item: Item, caller: Caller, notices: Notices | None) -> Encoded:
         """What comes of the item once its encoder is awake; again, if that fell asleep before the item's turn."""
+        if self._rooms.are_asleep(item.modality) and (kept := await self._kept(item, caller)):
+            return kept
         held_s = 0.0
         while True:
             held_s += await self._rooms.awake(item, caller.deadline, notices)
@@ -106,6 +113,15 @@ class ItemEncoder:
             except UnavailableError:
                 if not self._rooms.are_asleep(item.modality):
                     raise
+
+    async def _kept(self, item: Item, caller: Caller) -> Encoded | None:
+        """The item's embedding by any encoder that the decoder accepts; its own cannot be asked what it is."""
+        try:
+            fingerprints = await self._accepted(caller.deadline.hop_s())
+        except UnavailableError:
+            return None
+        stored = await self._store.kept(caller.tenant, item.modality, item.content, fingerprints)
+        return Encoded(item, stored.embedding, stored.source, stored.store_ms) if stored else None
 
     async def _encode(self, item: Item, caller: Caller) -> Encoded:
         encoder = self._encoders[item.modality]

@@ -155,6 +155,7 @@ class FakeDecoder(decoder_pb2_grpc.DecoderServiceServicer):
     def __init__(self) -> None:
         self.calls, self.counts, self.models = Calls(), Calls(), Calls()
         self.answer: Callable[[decoder_pb2.GenerateRequest], Events] = hello
+        self.accepted_fingerprints = ["audio", "vision"]
         self.refusal: Exception | None = None
         """What CountTokens raises."""
         self.target = ""
@@ -171,6 +172,7 @@ class FakeDecoder(decoder_pb2_grpc.DecoderServiceServicer):
                 max_images=3,
                 max_audios=2,
                 tokens_per_tile=TOKENS_PER_TILE,
+                accepted_fingerprints=self.accepted_fingerprints,
             )
 
     async def CountTokens(

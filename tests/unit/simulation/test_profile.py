@@ -96,7 +96,7 @@ def test_a_name_is_a_shipped_profile_and_a_slash_makes_a_path(tmp_path, monkeypa
     assert locate("smol-cpu") == DEFAULT
     assert locate("./mine") == tmp_path / "mine"
     assert locate("mine.yaml") == tmp_path / "mine.yaml"
-    with pytest.raises(SettingsError, match="Shipped: megrez-3b-omni-h100, smol-cpu"):
+    with pytest.raises(SettingsError, match="Shipped: megrez-3b-omni-h100, megrez-3b-omni-l4, smol-cpu"):
         locate("mine")
 
 

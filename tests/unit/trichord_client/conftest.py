@@ -45,6 +45,6 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[...,
 
 
 @pytest.fixture
-def client(connect: Callable[..., Client], gateway: Gateway) -> Client:
+async def client(connect: Callable[..., Client], gateway: Gateway) -> Client:
     """A client of the scripted gateway."""
     return connect(gateway.target)

@@ -1,6 +1,6 @@
 """What a lane has to do and does, as rates: what replicas are scaled by. Pure but for the clock passed in.
 
-All of it is measured over the last seconds by sums that decay (exponentially weighted), so that nothing is kept.
+All of it is measured over the last seconds. Bounded: arrivals are summed by the second, service by sums that decay.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-ARRIVAL_WINDOW_S = 10.0
-"""Time constant of the rate of arrivals: a burst shows within seconds, and is forgotten within half a minute."""
+ARRIVAL_WINDOW_S = 10
+"""Seconds that the rate of arrivals is a mean over: a burst shows at once, and is forgotten to the last bit after it:
+what nobody wants any more must look like it."""
 SERVICE_WINDOW_S = 60.0
 """Time constant of the rate of service, which is a property of model and device, and changes slowly."""
 WAIT_WINDOW_S = 10.0
@@ -35,6 +36,31 @@ class Decaying:
         return self._sum * math.exp((self._at_s - now_s) / self._window_s)
 
 
+class Sliding:
+    """A sum whose terms are forgotten after ``window_s`` seconds, to the second."""
+
+    def __init__(self, window_s: int) -> None:
+        self._window_s = window_s
+        self._by_second: deque[tuple[int, float]] = deque()  # oldest first, at most one each
+
+    def add(self, amount: float, now_s: float) -> None:
+        """Adds a term."""
+        second = int(now_s)
+        if self._by_second and self._by_second[-1][0] == second:
+            amount += self._by_second.pop()[1]
+        self._by_second.append((second, amount))
+        self._forget(second)
+
+    def sum(self, now_s: float) -> float:
+        """The sum as of now."""
+        self._forget(int(now_s))
+        return sum(amount for _, amount in self._by_second)
+
+    def _forget(self, second: int) -> None:
+        while self._by_second and self._by_second[0][0] <= second - self._window_s:
+            self._by_second.popleft()
+
+
 class Load:
     """One lane's. Costs are in the lane's unit."""
 
@@ -44,7 +70,7 @@ class Load:
         """That the lane's work goes to, as far as is known: told by whoever knows."""
         self.queued_cost = self.running_cost = 0
         self._num_running = 0
-        self._arrived = Decaying(ARRIVAL_WINDOW_S)
+        self._arrived = Sliding(ARRIVAL_WINDOW_S)
         self._finished, self._busy_s = Decaying(SERVICE_WINDOW_S), Decaying(SERVICE_WINDOW_S)
         self._is_measured = False
         self._counted_s = clock()

@@ -10,7 +10,7 @@ import asyncio
 import copy
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -111,6 +111,25 @@ class EmbeddingStore:
             raise MediaError(found.outcome.message)
         store_ms = found.store_ms if led else (time.perf_counter() - started) * 1e3
         return Stored(found.outcome, source, store_ms)
+
+    async def kept(
+        self, tenant: str, modality: tensor_pb2.Modality, content: bytes, fingerprints: Iterable[str]
+    ) -> Stored | None:
+        """The embedding of a medium by an encoder that has one of ``fingerprints``, if it is kept; nothing is encoded.
+
+        Raises MediaError for a medium that such an encoder has refused.
+        """
+        started = time.perf_counter()
+        for fingerprint in fingerprints:
+            key = await _aside(len(content), self._sealer.key, tenant, modality, content, fingerprint)
+            record = await self._tried(self._records.peek(key.digest))
+            if record is None or (outcome := await self._opened(key, record)) is None:
+                continue
+            self._count(outcome, STORE)
+            if isinstance(outcome, MediaError):
+                raise outcome
+            return Stored(outcome, STORE, (time.perf_counter() - started) * 1e3)
+        return None
 
     async def close(self) -> None:
         """Lets what is being kept be kept."""

@@ -32,14 +32,6 @@ class WaitingRooms:
         room = self._rooms.get(modality)
         return room is not None and room.is_asleep
 
-    def num_held(self, modality: tensor_pb2.Modality) -> int:
-        """Media that wait for an encoder."""
-        return self._rooms[modality].num_held if modality in self._rooms else 0
-
-    def held_cost(self, modality: tensor_pb2.Modality) -> int:
-        """Their work together."""
-        return self._rooms[modality].held_cost if modality in self._rooms else 0
-
     async def close(self) -> None:
         """Watches no more."""
         await asyncio.gather(*(room.close() for room in self._rooms.values()))

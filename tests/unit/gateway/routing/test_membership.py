@@ -39,6 +39,33 @@ async def test_a_name_without_replicas_is_unavailable_with_a_time() -> None:
         assert caught.value.retry_after_s
 
 
+async def test_a_service_is_deserted_only_if_nobody_is_found_and_nobody_left_can_be_reached(
+    two: Fleet[FakeVision],
+) -> None:
+    names = Names(two.addresses[0])
+    async with vision_pool(NAME, names, resolve_interval_s=0.01) as pool:
+        await pool.known()
+        await until(lambda: pool.is_heard)
+        assert not pool.is_deserted
+        names.addresses = ()
+        asked = names.num_asked
+        await until(lambda: names.num_asked > asked + 2)
+        assert not pool.is_deserted, "it cannot be found, and it is there"
+        await two.stop(0)
+        await until(lambda: pool.is_deserted)
+        assert not pool.is_heard
+        names.addresses = (two.addresses[1],)
+        await until(lambda: pool.is_heard)
+        assert not pool.is_deserted
+
+
+async def test_replicas_that_are_written_out_are_never_deserted(two: Fleet[FakeVision]) -> None:
+    async with vision_pool(two.addresses[0]) as pool:
+        await two.stop(0)
+        await until(lambda: replica(pool, two.addresses[0]).health == "unreachable")
+        assert not pool.is_deserted
+
+
 async def test_new_replicas_get_calls_and_old_ones_end_theirs(two: Fleet[FakeVision]) -> None:
     names = Names(two.addresses[0])
     finish = asyncio.Event()

@@ -9,11 +9,11 @@ import grpc
 import pytest
 
 from tests.redis_lab import RedisServer
-from tests.unit.gateway.fakes import forever
+from tests.unit.gateway.fakes import forever, image_embedding, raising
 from tests.unit.gateway.lab import audio, chat_request, image, kinds, refused, text
 from tests.unit.gateway.openai_http import http_lab
-from tests.unit.gateway.waking.lab import IMAGE, SOON_S, SleepyLab, sleepy_lab
-from trichord.errors import DeadlineError, OverloadedError, UnavailableError
+from tests.unit.gateway.waking.lab import IMAGE, SOON_S, SleepyLab, sleepy_lab, until
+from trichord.errors import DeadlineError, MediaError, OverloadedError, UnavailableError
 from trichord.v1 import gateway_pb2
 
 
@@ -62,6 +62,46 @@ async def test_one_image_held_three_times_is_encoded_once(sleepy: SleepyLab) -> 
     sources = [events[-1].finished.receipt.items[0].source for events in answers]
     assert sources.count(gateway_pb2.EMBEDDING_SOURCE_ENCODED) == 1
     assert len(sleepy.lab.vision.calls.requests) == 1
+
+
+async def test_what_is_kept_wakes_nobody(sleepy: SleepyLab) -> None:
+    sleepy.wake()
+    await sleepy.lab.ask(image(b"1"))
+    await sleepy.fall_asleep()
+    await until(lambda: not sleepy.lab.cluster.embeddings._background)
+    events = await sleepy.lab.ask(image(b"1"), text("and now?"))
+    assert "waiting" not in kinds(events)
+    assert events[-1].finished.receipt.items[0].source == gateway_pb2.EMBEDDING_SOURCE_STORE
+    assert sleepy.lab.decoder.calls.requests[-1].messages[0].parts[0].embedding.values == image_embedding(b"1").values
+    new = asyncio.create_task(sleepy.lab.ask(image(b"1"), image(b"2")))
+    await sleepy.holds(1)
+    sleepy.wake()
+    assert kinds(await asyncio.wait_for(new, SOON_S))[-1] == "finished"
+
+
+async def test_a_refusal_that_is_kept_wakes_nobody_either(sleepy: SleepyLab) -> None:
+    sleepy.lab.vision.step = raising(MediaError("Not an image."))
+    sleepy.wake()
+    with refused():
+        await sleepy.lab.ask(image(b"1"))
+    await sleepy.fall_asleep()
+    await until(lambda: not sleepy.lab.cluster.embeddings._background)
+    with refused() as refusal:
+        await sleepy.lab.ask(text(), image(b"1"))
+    assert type(refusal.error) is MediaError
+    assert refusal.error.field == "messages[0].parts[1].image_bytes"
+    assert len(sleepy.lab.vision.calls.requests) == 1
+
+
+async def test_what_the_decoder_does_not_accept_is_not_taken_from_what_is_kept(sleepy: SleepyLab) -> None:
+    sleepy.lab.decoder.accepted_fingerprints = ["newer"]
+    sleepy.wake()
+    await sleepy.lab.ask(image(b"1"))
+    await sleepy.fall_asleep()
+    again = asyncio.create_task(sleepy.lab.ask(image(b"1")))
+    await sleepy.holds(1)
+    sleepy.wake()
+    assert kinds(await asyncio.wait_for(again, SOON_S))[-1] == "finished"
 
 
 async def test_overflow_is_refused_at_once_with_a_time(sleepy: SleepyLab) -> None:
