@@ -30,7 +30,7 @@ from bench.streams import percentile
 from trichord.client import OmniClient, image, user
 from trichord.server import open_channel
 from trichord.settings import MAX_MESSAGE_BYTES
-from trichord.v1 import decoder_pb2, decoder_pb2_grpc, gateway_pb2
+from trichord.v1 import decoder_pb2, decoder_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 
 NAME, PORT, DECODER_PORT, HTTP_PORT = "bench-gateway", 7540, 3, 4
 NUM_REQUESTS, NUM_IMAGES, NUM_STREAMS, STREAM_TOKENS = 300, 40, 64, 1000
@@ -67,7 +67,7 @@ async def latency() -> dict[str, list[float]]:
     """The decoder's own front, and the gateway by both of its faces."""
     async with (
         openai.AsyncOpenAI(base_url=f"http://{_address(HTTP_PORT)}/v1", api_key="none") as http,
-        OmniClient(_address(0)) as client,
+        open_channel(_address(0), MAX_MESSAGE_BYTES) as gateway_channel,
         open_channel(_address(DECODER_PORT), MAX_MESSAGE_BYTES) as channel,
     ):
         (model,) = [model.id async for model in http.models.list()]
@@ -79,8 +79,11 @@ async def latency() -> dict[str, list[float]]:
             async for event in stub.Generate(request):
                 yield event.HasField("chunk")
 
+        omni: Any = gateway_pb2_grpc.OmniServiceStub(gateway_channel)
+        chat = gateway_pb2.ChatRequest(messages=[user(QUESTION)], sampling=ONE_TOKEN)
+
         async def by_grpc() -> AsyncIterator[bool]:
-            async for event in client.chat([user(QUESTION)], ONE_TOKEN):
+            async for event in omni.Chat(chat):
                 yield event.HasField("token")
 
         async def by_http() -> AsyncIterator[bool]:

@@ -10,6 +10,10 @@ NEGLIGIBLE_COST_PER_S = 1e-3
 """Less work than this is the tail of an average, and no work."""
 
 
+NEGLIGIBLE_COST = 1e-6
+"""Sums of floats that came and went leave so much behind: not a token, tile or second."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """Of one modality."""
@@ -33,4 +37,5 @@ class Observation:
 def has_work(demand: Demand) -> bool:
     """Whether anything came lately, waits or runs."""
     is_arriving = demand.arrived_cost_per_s > NEGLIGIBLE_COST_PER_S
-    return is_arriving or demand.queued_cost > 0 or demand.running_cost > 0 or demand.num_held > 0
+    is_there = max(demand.queued_cost, demand.running_cost) > NEGLIGIBLE_COST
+    return is_arriving or is_there or demand.num_held > 0
