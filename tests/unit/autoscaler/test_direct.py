@@ -120,10 +120,11 @@ async def test_two_that_both_believe_to_lead_write_once(kube: KubeLab, link: Red
     """Whatever went wrong with the lease, the version that each has read lets only one of two writes through."""
     kube.add("vision-encoder", 4)
     await demand(link, 60.0)
-    async with running(kube, link, "one") as [one], running(kube, link, "other") as [other]:
-        await one.until_leading()
-        other.lease._held_until_s = float("inf")
-        other.deployments._renewing.cancel()
-        await asyncio.gather(one.autoscaler.turn(), other.autoscaler.turn())
-        other.lease._held_until_s = 0.0
+    async with running(kube, link, "one") as [one]:
+        await one.until_leading()  # before there is another that could
+        async with running(kube, link, "other") as [other]:
+            other.lease._held_until_s = float("inf")
+            other.deployments._renewing.cancel()
+            await asyncio.gather(one.autoscaler.turn(), other.autoscaler.turn())
+            other.lease._held_until_s = 0.0
     assert kube.writes == [("vision-encoder", 8)]
