@@ -7,14 +7,12 @@ is room for. Only the user who runs the cluster may open the socket.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,8 +21,7 @@ from starlette.routing import Route
 
 from local_cluster.replica_set import ReplicaSet
 from trichord.errors import ClusterError
-
-_STOP_S = 1.0
+from trichord.http_server import HttpServer
 
 
 class Wanted(BaseModel):
@@ -58,17 +55,13 @@ def application(sets: Mapping[str, ReplicaSet]) -> Starlette:
 @asynccontextmanager
 async def listening(sets: Mapping[str, ReplicaSet], path: Path) -> AsyncIterator[None]:
     """Answers on a socket at ``path``. Raises ClusterError if there cannot be one."""
-    config = uvicorn.Config(
-        application(sets), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=round(_STOP_S)
-    )
-    server = _Server(config)
+    server = HttpServer(application(sets))
     with _listener(path) as listener:
-        task = asyncio.create_task(server.serve(sockets=[listener]), name="control socket")
+        server.start(listener, "control socket")
         try:
             yield
         finally:
-            server.should_exit = True
-            await task
+            await server.stop()
 
 
 @contextmanager
@@ -91,11 +84,3 @@ def _listener(path: Path) -> Iterator[socket.socket]:
         yield listener
     finally:
         path.unlink(missing_ok=True)
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the process."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

@@ -6,14 +6,11 @@ policy; it repeats what the decisions say.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,10 +18,9 @@ from starlette.routing import Route
 
 from autoscaler.decisions import Decisions, Record
 from trichord.demand import MODALITIES, UNITS
+from trichord.http_server import HttpServer, listen
 
 log = structlog.get_logger(__name__)
-
-_CLOSE_S = 1
 
 
 def page(decisions: Decisions) -> Starlette:
@@ -66,42 +62,12 @@ def _record(record: Record, with_inputs: bool) -> dict[str, Any]:
 @asynccontextmanager
 async def serve(app: Starlette, address: str) -> AsyncIterator[int]:
     """Serves ``app`` as long as the block lasts; yields the port. Raises OSError if the address is taken."""
-    listener = _listen(address)
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=64,
-        timeout_graceful_shutdown=_CLOSE_S,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name="explain server")
+    listener = listen(address)
+    server = HttpServer(app, limit_concurrency=64)
+    server.start(listener, "explain server")
     port = listener.getsockname()[1]
     log.info("listening", protocol="http", port=port)
     try:
         yield port
     finally:
-        server.should_exit = True
-        await task
-
-
-def _listen(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), int(port)), family=family)
-    except (OSError, ValueError) as error:
-        raise OSError(f"Cannot listen on {address}: the address is taken or not this machine's.") from error
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the process."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+        await server.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import AsyncGenerator
 from typing import NamedTuple, Protocol
 
@@ -15,9 +14,6 @@ from gateway.deadline import Deadline
 from gateway.identity.principal import Principal
 from gateway.trace import TraceContext
 from trichord.v1 import decoder_pb2, gateway_pb2
-
-MODEL_TTL_S = 5.0
-"""How long what the decoder told of itself is believed: a replacement shows after that."""
 
 
 class ServedModel(NamedTuple):
@@ -48,8 +44,6 @@ class ClusterCore:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._model: ServedModel | None = None
-        self._model_expires_s = 0.0
 
     def answer(
         self, request: gateway_pb2.ChatRequest, principal: Principal
@@ -60,10 +54,7 @@ class ClusterCore:
 
     async def model(self) -> ServedModel:
         """See ``Core``."""
-        if self._model is None or time.monotonic() > self._model_expires_s:
-            self._model = _served(await self._cluster.decoder.model(self._deadline().hop_s()))
-            self._model_expires_s = time.monotonic() + MODEL_TTL_S
-        return self._model
+        return _served(await self._cluster.decoder.model(self._deadline().hop_s()))
 
     def _deadline(self) -> Deadline:
         return Deadline(self._cluster.settings.default_deadline_s, self._cluster.settings.hop_margin_s)
