@@ -13,7 +13,7 @@ help:  ## what there is
 
 system:  ## Debian packages that the tests need, as root: a browser, and what they call
 	apt-get update -q
-	apt-get install -y -q --no-install-recommends chromium curl g++ openssl redis-server
+	apt-get install -y -q --no-install-recommends chromium curl g++ openssl prometheus redis-server
 
 install: $(STAMP)  ## a virtual environment with everything, and the Triton server
 

@@ -39,29 +39,29 @@ class Guarding(grpc.aio.ServerInterceptor, ABC):
             return handler
         for kind in ("unary_unary", "stream_unary"):
             if method := getattr(handler, kind):
-                return handler._replace(**{kind: self._answering(method)})
+                return handler._replace(**{kind: self._answering(method, handler_call_details.method)})
         for kind in ("unary_stream", "stream_stream"):
             if method := getattr(handler, kind):
-                return handler._replace(**{kind: self._streaming(method)})
+                return handler._replace(**{kind: self._streaming(method, handler_call_details.method)})
         return handler
 
     def _applies(self, method: str) -> bool:
         return True
 
     @abstractmethod
-    def _guard(self, context: Context) -> AbstractAsyncContextManager[None]: ...
+    def _guard(self, context: Context, method: str) -> AbstractAsyncContextManager[None]: ...
 
-    def _answering(self, method: Answering) -> Answering:
+    def _answering(self, method: Answering, name: str) -> Answering:
         async def call(request: Any, context: Context) -> Any:
-            async with self._guard(context):
+            async with self._guard(context, name):
                 return await method(request, context)
 
         return call
 
-    def _streaming(self, method: Streaming) -> Streaming:
+    def _streaming(self, method: Streaming, name: str) -> Streaming:
         async def call(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             # A consumer that leaves parks us at the yield; closing runs the handler's own finally now, not at gc.
-            async with self._guard(context), contextlib.aclosing(method(request, context)) as responses:
+            async with self._guard(context, name), contextlib.aclosing(method(request, context)) as responses:
                 async for response in responses:
                     yield response
 
@@ -72,7 +72,7 @@ class ErrorInterceptor(Guarding):
     """Turns TrichordError into its status, and anything unforeseen into INTERNAL with an id and nothing else."""
 
     @contextlib.asynccontextmanager
-    async def _guard(self, context: Context) -> AsyncIterator[None]:
+    async def _guard(self, context: Context, method: str) -> AsyncIterator[None]:
         try:
             yield
         except grpc.aio.AbortError:
@@ -110,7 +110,7 @@ class LimitInterceptor(Guarding):
         return not method.startswith("/grpc.")
 
     @contextlib.asynccontextmanager
-    async def _guard(self, context: Context) -> AsyncIterator[None]:
+    async def _guard(self, context: Context, method: str) -> AsyncIterator[None]:
         if self._num_in_progress >= self._max_concurrent_rpcs:
             raise OverloadedError("Too many calls are in progress here. Try again shortly.", retry_after_s=1.0)
         self._num_in_progress += 1

@@ -23,6 +23,11 @@ from trichord.errors import DeadlineError, TrichordError
 from trichord.health_port import health_port
 from trichord.interceptors import ErrorInterceptor, LimitInterceptor
 from trichord.settings import ServiceSettings
+from trichord.telemetry import loop_lag
+from trichord.telemetry.calls import ObservingInterceptor
+from trichord.telemetry.metrics_port import metrics_port
+from trichord.telemetry.settings import TelemetrySettings
+from trichord.telemetry.tracing import tracing
 from trichord.tls import TlsSettings, channel_credentials, name_options, server_credentials
 
 log = structlog.get_logger(__name__)
@@ -152,14 +157,21 @@ async def start(
     *,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     tls: TlsSettings | None = None,
+    trusts_parent: bool = True,
 ) -> RunningServer:
     """Starts to serve, NOT_SERVING until a probe says otherwise; plaintext unless ``tls`` is on.
 
-    ``interceptors`` run inside of the one that tells errors, before a call counts as in progress. Raises OSError if the
-    address is taken, SettingsError for certificates that are none.
+    ``interceptors`` run inside of those that tell errors and trace, before a call counts as in progress. At the edge
+    ``trusts_parent`` is false: see ``ObservingInterceptor``. Raises OSError if the address is taken, SettingsError for
+    certificates that are none.
     """
     server = grpc.aio.server(
-        interceptors=[ErrorInterceptor(), *interceptors, LimitInterceptor(settings.max_concurrent_rpcs)],
+        interceptors=[
+            ErrorInterceptor(),
+            ObservingInterceptor(trusts_parent=trusts_parent),
+            *interceptors,
+            LimitInterceptor(settings.max_concurrent_rpcs),
+        ],
         options=server_options(settings),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs + UNCOUNTED_RPCS,
     )
@@ -184,15 +196,17 @@ async def serve(
     *,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     tls: TlsSettings | None = None,
+    trusts_parent: bool = True,
     other_drains: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
     """Serves as ``start`` does until SIGTERM or SIGINT, then drains; a second signal stops at once.
 
     ``other_drains`` are of what else this process serves: they run beside this server's own.
     """
-    running = await start(register, settings, interceptors=interceptors, tls=tls)
-    async with health_port(running.health, settings.health_listen):
-        await _until_stopped(running, probe, other_drains)
+    running = await start(register, settings, interceptors=interceptors, tls=tls, trusts_parent=trusts_parent)
+    with metrics_port(settings.metrics_listen):
+        async with health_port(running.health, settings.health_listen):
+            await _until_stopped(running, probe, other_drains)
 
 
 async def _until_stopped(
@@ -203,10 +217,14 @@ async def _until_stopped(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    watch = asyncio.create_task(running.watch(probe), name="health-watch")
+    watches = [
+        asyncio.create_task(running.watch(probe), name="health-watch"),
+        asyncio.create_task(loop_lag.measure(), name="loop-lag"),
+    ]
     await stopping.wait()
     log.info("draining")
-    watch.cancel()
+    for watch in watches:
+        watch.cancel()
     stopping.clear()
     hard_stop = asyncio.create_task(stopping.wait(), name="second-signal")
     drains = [running.drain(), *(drain() for drain in other_drains)]
@@ -220,10 +238,11 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     await asyncio.gather(*works)
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a service's ``main`` to its end; an error of ours at start is one sentence and exit status 1."""
+def run(service: str, main: Coroutine[Any, Any, None]) -> None:
+    """Runs a service's ``main`` to its end, traced; an error of ours at start is one sentence and exit status 1."""
     try:
-        uvloop.run(main)
+        with tracing(service, TelemetrySettings.from_environment()):
+            uvloop.run(main)
     except (TrichordError, OSError) as error:
         raise SystemExit(f"cannot start: {error}") from error
 

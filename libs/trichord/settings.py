@@ -50,6 +50,7 @@ class ServiceSettings(Settings):
     health_listen: str = Field(
         "", description="host:port of a second server, of health alone and without TLS, for probes; unset: none."
     )
+    metrics_listen: str = Field("", description="host:port that answers GET /metrics over HTTP; unset: none.")
     max_message_bytes: int = Field(
         MAX_MESSAGE_BYTES, gt=0, lt=1 << 31, description="Largest gRPC message in bytes, both ways."
     )

@@ -6,6 +6,7 @@ Pure: reads no file and starts nothing. All numbers that divide one machine's co
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -252,6 +253,8 @@ def _triton(modality: Modality, place: Slot, dtype: Dtype, places: Places, cores
         metrics_port=place.metrics_port,
         shm_prefix=prefix,
         threads=threads,
+        service=f"{modality.service}-triton",
+        otlp_url=os.environ.get("TRICHORD_TELEMETRY_OTLP_URL", ""),
         model_env={
             "TRICHORD_MODEL_CHECKPOINT": str(places.checkpoint),
             "TRICHORD_MODEL_DTYPE": dtype,

@@ -25,6 +25,7 @@ from trichord.errors import (
     UnavailableError,
 )
 from trichord.server import open_channel
+from trichord.telemetry import spans
 from trichord.tensors import BFLOAT16, Array
 
 Parameter = bool | int | float | str
@@ -66,9 +67,9 @@ class TritonClient:
         The server drops the request from its queue when ``timeout_s`` has passed. Raises UnavailableError,
         DeadlineError or InternalError.
         """
-        request = _request(model, inputs, {"timeout": int(timeout_s * 1e6)})
+        request = _request(model, inputs, {"timeout": int(timeout_s * 1e6), **_context()})
         try:
-            return _outputs(await self._stub.ModelInfer(request, timeout=timeout_s))
+            return _outputs(await self._stub.ModelInfer(request, timeout=timeout_s, metadata=tuple(_context().items())))
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
 
@@ -80,9 +81,11 @@ class TritonClient:
         Closing the iterator cancels the request: the model sees it at its next poll. Raises as ``infer`` does; ends
         only after the model's final response, else raises UnavailableError.
         """
-        call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=_METADATA)
+        call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=(*_METADATA, *_context().items()))
         try:
-            await call.write(_request(model, inputs, {**parameters, "triton_enable_empty_final_response": True}))
+            await call.write(
+                _request(model, inputs, {**parameters, **_context(), "triton_enable_empty_final_response": True})
+            )
             while (message := await call.read()) is not grpc.aio.EOF:
                 if message.error_message:
                     raise InternalError("The model failed on this request.")
@@ -100,6 +103,16 @@ class TritonClient:
         """Closes the channel and cancels what is in progress."""
         with contextlib.suppress(asyncio.CancelledError):
             await self._channel.close()
+
+
+def _context() -> dict[str, str]:
+    """The current span, for Triton (a header) and for the model in it (a parameter).
+
+    Nothing unless the span is recorded: Triton traces all that it is told of (its user guide, "OpenTelemetry Context
+    Propagation").
+    """
+    context = spans.traceparent()
+    return {spans.TRACEPARENT: context} if context else {}
 
 
 def _request(model: str, inputs: Mapping[str, Array], parameters: Mapping[str, Parameter]) -> Any:

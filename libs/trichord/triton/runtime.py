@@ -137,11 +137,14 @@ def command(
     shm_prefix: str,
     threads: int,
     model_env: Mapping[str, str],
+    service: str = "",
+    otlp_url: str = "",
 ) -> Command:
     """How to start one server, loopback only, over a rendered repository.
 
     ``shm_prefix`` begins the names of its regions under /dev/shm and must be no other server's. ``threads`` is what
-    OpenMP may use in each of its model processes. ``model_env`` reaches the models (``TRICHORD_MODEL_*``).
+    OpenMP may use in each of its model processes. ``model_env`` reaches the models (``TRICHORD_MODEL_*``). With an
+    ``otlp_url`` it tells that collector, as ``service``, of requests that come with a trace context.
     Raises ClusterError if this interpreter cannot be embedded.
     """
     argv = (
@@ -159,8 +162,18 @@ def command(
         "--allow-http=false",
         "--metrics-address=127.0.0.1",
         f"--metrics-port={metrics_port}",
+        *_trace_flags(service, otlp_url),
     )
     return Command(argv, {**_interpreter_env(), **_thread_env(threads), **model_env})
+
+
+def _trace_flags(service: str, otlp_url: str) -> tuple[str, ...]:
+    """Has the server tell an OTLP/HTTP collector of requests that come with a trace context, and of no others."""
+    if not otlp_url:
+        return ()
+    told = ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS")
+    own = (f"url={otlp_url.rstrip('/')}/v1/traces", f"resource=service.name={service}")
+    return tuple(f"--trace-config={flag}" for flag in (*told, *(f"opentelemetry,{flag}" for flag in own)))
 
 
 def _interpreter_env() -> dict[str, str]:

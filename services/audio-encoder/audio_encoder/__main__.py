@@ -29,4 +29,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main())
+    run("audio-encoder", main())

@@ -55,4 +55,4 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 if __name__ == "__main__":
-    server.run(main())
+    server.run("autoscaler", main())

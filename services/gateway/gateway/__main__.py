@@ -19,6 +19,7 @@ from gateway.playground import pages
 from gateway.service import OmniService
 from trichord import server
 from trichord.logs import configure
+from trichord.telemetry.settings import TelemetrySettings
 from trichord.v1 import gateway_pb2, gateway_pb2_grpc
 
 
@@ -45,6 +46,7 @@ async def main() -> None:
                 told.gateway,
                 interceptors=[AuthInterceptor(guard)],
                 tls=told.tls,
+                trusts_parent=TelemetrySettings.from_environment().trust_parent,
                 other_drains=[running.drain],
             )
     finally:
@@ -52,4 +54,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    server.run(main())
+    server.run("gateway", main())

@@ -1,22 +1,23 @@
-"""The W3C trace context of a request (https://www.w3.org/TR/trace-context/): made at the edge, handed to every hop."""
+"""The trace of a request, as its receipt names it and as every hop is told it."""
 
 from __future__ import annotations
 
-import secrets
 from typing import NamedTuple
+
+from trichord.telemetry import spans
 
 
 class TraceContext(NamedTuple):
-    """A request's trace; a caller's own sampling wishes are not obeyed at the edge, so it is always a new one."""
+    """A request's trace."""
 
     trace_id: str
     """32 hex digits."""
 
     @classmethod
     def new(cls) -> TraceContext:
-        """A fresh random trace."""
-        return cls(secrets.token_hex(16))
+        """That of the current span."""
+        return cls(spans.current_trace_id())
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """GRPC metadata for a hop: a span of its own, not sampled (nothing records spans yet)."""
-        return (("traceparent", f"00-{self.trace_id}-{secrets.token_hex(8)}-00"),)
+        """GRPC metadata for a hop."""
+        return spans.outbound()

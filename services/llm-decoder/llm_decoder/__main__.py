@@ -45,4 +45,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    server.run(main())
+    server.run("llm-decoder", main())

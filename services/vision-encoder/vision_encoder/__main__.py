@@ -32,4 +32,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    server.run(main())
+    server.run("vision-encoder", main())

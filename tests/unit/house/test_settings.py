@@ -19,6 +19,7 @@ import llm_decoder.loading
 import llm_decoder.settings
 import vision_encoder.settings
 from trichord.settings import FrontSettings, ModelSettings, ServiceSettings, Settings
+from trichord.telemetry.settings import TelemetrySettings
 from trichord.tls import TlsSettings
 
 SERVICES = (
@@ -33,7 +34,7 @@ SERVICES = (
     autoscaler.settings.AutoscalerSettings,
     llm_decoder.settings.DecoderSettings,
 )
-SHARED = (ServiceSettings, FrontSettings, ModelSettings, TlsSettings)
+SHARED = (ServiceSettings, FrontSettings, ModelSettings, TelemetrySettings, TlsSettings)
 CLASSES = (*SERVICES, *SHARED, gateway.identity.settings.AuthSettings, llm_decoder.loading.EngineSettings)
 
 

@@ -46,16 +46,16 @@ def main(mode: str) -> None:
         case "deaf":
             time.sleep(600)
         case "broken":
-            server.run(_broken())
+            server.run("test", _broken())
         case "stubborn":
             asyncio.run(_stubborn())
         case "once" if not Path(sys.argv[2]).exists():
             Path(sys.argv[2]).touch()
-            server.run(_broken())
+            server.run("test", _broken())
         case "slow":
-            server.run(server.serve(lambda grpc_server: [], _if_there, FakeSettings.from_environment()))
+            server.run("test", server.serve(lambda grpc_server: [], _if_there, FakeSettings.from_environment()))
         case _:
-            server.run(server.serve(lambda grpc_server: [], _always, FakeSettings.from_environment()))
+            server.run("test", server.serve(lambda grpc_server: [], _always, FakeSettings.from_environment()))
 
 
 if __name__ == "__main__":

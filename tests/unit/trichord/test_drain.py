@@ -117,7 +117,7 @@ def test_an_error_at_start_is_one_sentence(error: Exception) -> None:
         raise error
 
     with pytest.raises(SystemExit) as exit_:
-        server.run(main())
+        server.run("test", main())
     assert exit_.value.code == f"cannot start: {error}"
 
 
@@ -126,4 +126,4 @@ def test_a_bug_at_start_is_not_hidden() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        server.run(main())
+        server.run("test", main())

@@ -62,7 +62,7 @@ class _Acting(Guarding):
         self._principal_of = principal_of
 
     @contextlib.asynccontextmanager
-    async def _guard(self, context: Context) -> AsyncIterator[None]:
+    async def _guard(self, context: Context, method: str) -> AsyncIterator[None]:
         with acting(await self._principal_of(context)):
             yield
 

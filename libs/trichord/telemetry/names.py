@@ -1,0 +1,50 @@
+"""Names of spans' attributes: OpenTelemetry's where it has one, ``trichord.*`` where it has none.
+
+Semantic conventions: general and RPC 1.4x, GenAI (development; https://github.com/open-telemetry/semantic-conventions-genai).
+The GenAI names are written out here and nowhere else, because they still change.
+"""
+
+from __future__ import annotations
+
+ERROR_TYPE = "error.type"
+RPC_SYSTEM = "rpc.system.name"
+RPC_METHOD = "rpc.method"
+RPC_STATUS = "rpc.response.status_code"
+
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
+REQUEST_TEMPERATURE = "gen_ai.request.temperature"
+REQUEST_TOP_P = "gen_ai.request.top_p"
+REQUEST_TOP_K = "gen_ai.request.top_k"
+REQUEST_SEED = "gen_ai.request.seed"
+REQUEST_CHOICES = "gen_ai.request.choice.count"
+REQUEST_STREAM = "gen_ai.request.stream"
+RESPONSE_ID = "gen_ai.response.id"
+RESPONSE_MODEL = "gen_ai.response.model"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHED_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+TEXT_TOKENS = "gen_ai.usage.text.input_tokens"
+IMAGE_TOKENS = "gen_ai.usage.image.input_tokens"
+AUDIO_TOKENS = "gen_ai.usage.audio.input_tokens"
+
+ERROR_ORIGIN = "trichord.error.origin"
+"""True on the span in which a failure was first seen; those around it fail because of it."""
+REQUEST_ID = "trichord.request_id"
+MODALITY = "trichord.modality"
+PART = "trichord.part"
+"""Which part of the request: ``messages[0].parts[1].image_bytes``."""
+SOURCE = "trichord.embedding.source"
+"""How an embedding was come by: encoded, store, flight (another request was encoding it)."""
+REPLICA = "trichord.replica"
+ATTEMPT = "trichord.attempt"
+"""From 1."""
+BATCH_SIZE = "trichord.batch_size"
+TOKENS = "trichord.tokens"
+UNITS = "trichord.units"
+"""Tiles of an image, windows of a sound."""
+SIMULATED = "trichord.simulated"
