@@ -20,6 +20,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is defined,
 import hypothesis
 import pytest
 
+from tests.spans_lab import RecordedSpans
 from trichord.checkpoint.presets import PRESETS
 from trichord.checkpoint.pull import pull
 
@@ -93,3 +94,18 @@ def tiny_cluster() -> Iterator[LocalCluster]:
 def smol() -> Path:
     """The pulled preset smol; pulled now if it is not there."""
     return pull("smol", PRESETS["smol"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _spans_of_this_process() -> RecordedSpans:
+    """Before any test: a process has one provider, the first."""
+    return RecordedSpans()
+
+
+@pytest.fixture
+def recorded_spans(_spans_of_this_process: RecordedSpans) -> Iterator[RecordedSpans]:
+    """Every span that this process ends during the test."""
+    _spans_of_this_process.clear()
+    _spans_of_this_process.switch.is_on = True
+    yield _spans_of_this_process
+    _spans_of_this_process.switch.is_on = False
