@@ -25,7 +25,7 @@ def test_spans_nest_and_record_nothing_outside(recorded_spans: RecordedSpans) ->
 
 
 def test_a_failure_is_marked_where_it_happened_and_says_nothing_of_the_request(recorded_spans: RecordedSpans) -> None:
-    secret = "xyzzy"  # noqa: S105  # a caller's words
+    secret = "xyzzy"  # a caller's words
     with pytest.raises(OverloadedError), spans.span("outer"), spans.span("inner"):
         raise OverloadedError(secret)
     for span, origin in ((recorded_spans.one("inner"), True), (recorded_spans.one("outer"), None)):
