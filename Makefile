@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PRESET ?= smol
 
 .DEFAULT_GOAL := help
-.PHONY: help system install weights demo up down test check protos bench-cluster bench-gateway bench-engine bench-waking
+.PHONY: help system install weights demo up down test check protos bench-cluster bench-gateway bench-engine bench-waking bench-tracing
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench-gateway: install  ## what the gateway adds to a first token, a token, an i
 
 bench-waking: install  ## vision from no replica to three and back, and what text notices of it (two minutes)
 	$(BIN)/python -m bench.waking
+
+bench-tracing: weights  ## what tracing costs in tokens a second, and a collector that hangs (five minutes)
+	$(BIN)/python -m bench.tracing
 
 bench-engine: weights  ## the decode engine against its limit and its peers (twenty minutes, on a quiet machine)
 	$(BIN)/python -m bench.engine

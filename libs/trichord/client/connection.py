@@ -13,6 +13,7 @@ from trichord import request_id
 from trichord.errors import RequestError, SettingsError, TrichordError, UnavailableError
 from trichord.server import client_options
 from trichord.status import from_rpc_error
+from trichord.telemetry import spans
 from trichord.v1 import gateway_pb2
 
 CHAT_TIMEOUT_S = 300.0
@@ -82,11 +83,15 @@ class Caller:
         self._shown: Metadata = (("authorization", f"Bearer {key}"),) if key else ()
 
     def metadata(self, name: str) -> Metadata:
-        """The headers of a request, ``name`` its id or empty. Raises RequestError for an id that cannot be sent."""
+        """The headers of a request, ``name`` its id or empty; the span that it is made in, where there is one.
+
+        Raises RequestError for an id that cannot be sent.
+        """
         request_id.check(name)
         if not name.isascii():
             raise RequestError("A request id is ASCII.", field="request_id")
-        return (*self._shown, ("x-request-id", name)) if name else self._shown
+        named = (("x-request-id", name),) if name else ()
+        return (*self._shown, *named, *spans.outbound())
 
 
 def told(error: grpc.RpcError) -> TrichordError:
