@@ -125,7 +125,7 @@ def _values(attributes: Any) -> dict[str, Any]:
 
 
 def _json_spans(request: dict[str, Any]) -> Iterator[Span]:
-    """As OTLP's JSON is (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids in hex, int64 in text."""
+    """Ids are in hex and int64 in text: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding."""
     for resource in request["resourceSpans"]:
         service = _json_values(resource["resource"]["attributes"])["service.name"]
         for span in (span for scope in resource["scopeSpans"] for span in scope["spans"]):
