@@ -13,10 +13,13 @@ from gateway.identity.settings import AuthSettings
 from gateway.openai_http import routes
 from gateway.openai_http.answering import ClusterCore
 from gateway.openai_http.desk import Desk
+from gateway.openai_http.idempotency import MemoryIdempotency
 from gateway.openai_http.serving import serve_http
 from gateway.openai_http.settings import HttpSettings
+from gateway.openai_http.shared_idempotency import SharedIdempotency
 from gateway.playground import pages
 from gateway.service import OmniService
+from gateway.stores import Stores
 from trichord import server
 from trichord.logs import configure
 from trichord.telemetry.settings import TelemetrySettings
@@ -37,7 +40,8 @@ async def main() -> None:
     async def ready() -> bool:
         return True
 
-    desk = Desk(http, ClusterCore(cluster), guard.admit, cluster.admission.standing.of)
+    kept = _kept_responses(http, cluster.stores, told.gateway.default_deadline_s)
+    desk = Desk(http, ClusterCore(cluster), guard.admit, cluster.admission.standing.of, kept)
     try:
         async with serve_http(routes.build(desk, pages.routes()), http) as running:
             await server.serve(
@@ -51,6 +55,11 @@ async def main() -> None:
             )
     finally:
         await cluster.close()
+
+
+def _kept_responses(http: HttpSettings, stores: Stores, longest_s: float) -> SharedIdempotency:
+    own = MemoryIdempotency(http.idempotency_bytes, http.idempotency_ttl_s)
+    return SharedIdempotency(stores.cache, stores.secret, own, ttl_s=http.idempotency_ttl_s, claim_s=longest_s)
 
 
 if __name__ == "__main__":

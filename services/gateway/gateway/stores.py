@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from gateway.embeddings.store import EmbeddingStore, StoreLimits
@@ -29,6 +29,8 @@ class Stores:
     media: RedisLink
     embeddings: EmbeddingStore
     handles: HandleStore
+    secret: bytes = field(repr=False)
+    """What all gateways of a deployment seal with, each use with a key of its own."""
 
     @classmethod
     def open(cls, settings: GatewaySettings) -> Self:
@@ -42,7 +44,7 @@ class Stores:
         handles = HandleStore(
             media, secret, max_bytes=settings.media_store_bytes, max_tenant_bytes=settings.media_tenant_bytes
         )
-        return cls(cache, state, media, EmbeddingStore(cache, secret, limits), handles)
+        return cls(cache, state, media, EmbeddingStore(cache, secret, limits), handles, secret)
 
     async def close(self) -> None:
         """Lets what is being kept be kept, and closes all connections."""

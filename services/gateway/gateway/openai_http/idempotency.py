@@ -50,6 +50,16 @@ class IdempotencyStore(Protocol):
         """Gives a claimed slot up: it failed."""
 
 
+def other_body() -> ConflictError:
+    """The key is another request's."""
+    return ConflictError("This idempotency key was used with another body. Choose a new key.")
+
+
+def in_progress() -> ConflictError:
+    """The request runs."""
+    return ConflictError("The same request is still in progress. Ask again for its response.", retry_after_s=1.0)
+
+
 @dataclass
 class _Entry:
     digest: bytes
@@ -79,9 +89,9 @@ class MemoryIdempotency:
             self._running[name] = _Entry(slot.digest)
             return None
         if entry.digest != slot.digest:
-            raise ConflictError("This idempotency key was used with another body. Choose a new key.")
+            raise other_body()
         if entry.stored is None:
-            raise ConflictError("The same request is still in progress. Ask again for its response.", retry_after_s=1.0)
+            raise in_progress()
         return entry.stored
 
     async def finish(self, slot: Slot, stored: Stored) -> None:

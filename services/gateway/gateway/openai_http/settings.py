@@ -35,7 +35,7 @@ class HttpSettings(Settings):
         60.0, gt=0, description="Seconds that a client may leave a stream unread before it is cut off."
     )
     idempotency_bytes: int = Field(
-        64 * MIB, ge=0, description="Bytes of finished responses kept for repeated idempotency keys."
+        64 * MIB, ge=0, description="Bytes of responses kept here for repeated idempotency keys while Redis is away."
     )
     idempotency_ttl_s: float = Field(600.0, gt=0, description="Seconds that a finished response is kept.")
     docs: bool = Field(True, description="Serve /docs and /openapi.json, without a key. Turn off to hide the contract.")
