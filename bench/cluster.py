@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -21,19 +22,18 @@ from rich.console import Console
 from rich.progress import track
 
 from bench.measurements import put
-from trichord.client import OmniClient, audio, image, user
+from bench.media import new_picture, new_sound
+from trichord.client import OmniClient, user
 from trichord.v1 import decoder_pb2, gateway_pb2
 
 NAME, PORT, RUNS, NUM_TOKENS = "bench", 7460, 9, 64
-MEDIA = Path(__file__).parents[1] / "examples" / "media"
-PICTURE, SOUND = image((MEDIA / "sign.png").read_bytes()), audio((MEDIA / "sentence.flac").read_bytes())
-
-QUESTIONS = {
-    "text": user("Tell me a story about a lighthouse."),
-    "image": user(PICTURE, "What does the sign say?"),
-    "audio": user(SOUND, "What was said?"),
-    "image + audio": user(PICTURE, SOUND, "Do they agree?"),
+QUESTIONS: dict[str, Callable[[], gateway_pb2.Message]] = {
+    "text": lambda: user("Tell me a story about a lighthouse."),
+    "image": lambda: user(new_picture(), "What does the sign say?"),
+    "audio": lambda: user(new_sound(), "What was said?"),
+    "image + audio": lambda: user(new_picture(), new_sound(), "Do they agree?"),
 }
+"""Each time with media that nobody has seen."""
 
 
 class Run(NamedTuple):
@@ -77,10 +77,10 @@ async def measure() -> dict[str, Run]:
     runs: dict[str, list[Run]] = {kind: [] for kind in QUESTIONS}
     async with OmniClient(f"127.0.0.1:{PORT}") as client:
         for question in QUESTIONS.values():
-            await ask(client, question)
+            await ask(client, question())
         for _ in track(range(RUNS), "asking", console=Console(stderr=True)):
             for kind, question in QUESTIONS.items():
-                runs[kind].append(await ask(client, question))
+                runs[kind].append(await ask(client, question()))
     return {kind: Run(*map(statistics.median, zip(*some, strict=True))) for kind, some in runs.items()}
 
 

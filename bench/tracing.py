@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -27,14 +27,14 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from rich.console import Console
 from rich.progress import track
 
-from bench.cluster import MEDIA, machine, trichord
+from bench.cluster import machine, trichord
 from bench.measurements import put
-from trichord.client import OmniClient, audio, image, user
+from bench.media import new_picture, new_sound
+from trichord.client import OmniClient, user
 from trichord.v1 import decoder_pb2, gateway_pb2
 
 NAME, PORT, ROUNDS, NUM_STREAMS = "bench-tracing", 7660, 9, 8
 SINK, GATEWAY = "traces", "gateway"
-PICTURE, SOUND = image((MEDIA / "sign.png").read_bytes()), audio((MEDIA / "sentence.flac").read_bytes())
 IDS = RandomIdGenerator()
 
 
@@ -42,13 +42,13 @@ class Load(NamedTuple):
     """What each of the streams asks, and how long its answer is."""
 
     name: str
-    media: tuple[gateway_pb2.Part, ...]
+    media: Callable[[], tuple[gateway_pb2.Part, ...]]
     num_tokens: int
     asks: int
     """Requests that each stream makes, one after another, in a round."""
 
 
-LOADS = (Load("stories", (), 64, 2), Load("glances", (PICTURE, SOUND), 8, 3))
+LOADS = (Load("stories", tuple, 64, 2), Load("glances", lambda: (new_picture(), new_sound()), 8, 3))
 
 
 class Arm(NamedTuple):
@@ -69,7 +69,7 @@ Rates = dict[tuple[str, str], list[float]]
 async def ask(client: OmniClient, load: Load, flags: TraceFlags) -> None:
     """One answer, in a caller's trace that is sampled or not."""
     caller = SpanContext(IDS.generate_trace_id(), IDS.generate_span_id(), is_remote=False, trace_flags=flags)
-    question = user(f"Tell story {time.monotonic_ns()}.", *load.media)
+    question = user(f"Tell story {time.monotonic_ns()}.", *load.media())
     sampling = decoder_pb2.SamplingParams(max_tokens=load.num_tokens, ignore_eos=True)
     with trace.use_span(NonRecordingSpan(caller)):
         async for _ in client.chat([question], sampling, timeout_s=120):
