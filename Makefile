@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PRESET ?= smol
 
 .DEFAULT_GOAL := help
-.PHONY: help system install weights demo up down test check protos bench-cluster bench-gateway bench-engine bench-waking bench-tracing
+.PHONY: help system install weights demo up down test check protos dashboards dashboards-preview metrics bench-cluster bench-gateway bench-engine bench-waking bench-tracing
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -39,16 +39,27 @@ down:  ## stop it
 test: weights  ## every test that needs no GPU
 	$(BIN)/pytest
 
-check: install  ## format, lint, types, architecture, protos
+check: install  ## format, lint, types, architecture, protos, the page of metrics, dashboards
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint
 	BIN=$(BIN) scripts/protos --check
+	$(BIN)/python -m scripts.metrics_docs --check
+	BIN=$(BIN) scripts/dashboards --check
 
 protos: install  ## regenerate libs/trichord/v1
 	BIN=$(BIN) scripts/protos
+
+dashboards: install  ## regenerate the dashboards that the chart ships
+	BIN=$(BIN) scripts/dashboards
+
+dashboards-preview: install  ## draw them from a simulated cluster that a real Prometheus scrapes (four minutes)
+	$(BIN)/python -m deploy.observability.preview
+
+metrics: install  ## rewrite docs/metrics.md from the definitions
+	$(BIN)/python -m scripts.metrics_docs
 
 bench-cluster: weights  ## what a question costs by its kind, through a cluster of its own (a minute)
 	$(BIN)/python -m bench.cluster

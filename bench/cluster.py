@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -46,9 +47,11 @@ class Run(NamedTuple):
     prompt_tokens: float
 
 
-def trichord(*arguments: str) -> None:
-    """Runs one command; it says on stderr what it does."""
-    subprocess.run([Path(sys.executable).parent / "trichord", *arguments], check=True)
+def trichord(*arguments: str, traced: bool = False) -> None:
+    """Runs one command; it says on stderr what it does. What tracing costs is ``bench.tracing``'s to measure."""
+    untraced = {} if traced else {"TRICHORD_TELEMETRY_OTLP_URL": ""}
+    command = [str(Path(sys.executable).parent / "trichord"), *arguments]
+    subprocess.run(command, check=True, env={**os.environ, **untraced})
 
 
 async def ask(client: OmniClient, message: gateway_pb2.Message) -> Run:

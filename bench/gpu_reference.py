@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="preset tiny on the CPU, a few requests")
     plan = DRY if parser.parse_args().dry_run else FULL
-    configure("info")
+    configure("gpu-reference", "info")
     if plan.device.type == "cuda" and not torch.cuda.is_available():
         parser.error("There is no GPU here. --dry-run shows that the script works.")
     machine = measure(plan.device, plan.dtype)

@@ -212,7 +212,7 @@ if __name__ == "__main__":
     parser.add_argument("--preset", default="smol", help="name of a checkpoint, or a path with a slash")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    configure("warning")
+    configure("latency-profile", "warning")
     profile = measured(directory_of(options.preset), options.threads)
     LatencyProfile.model_validate(profile)
     print(yaml.safe_dump(profile, sort_keys=False), end="")

@@ -19,6 +19,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is defined,
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.spans_lab import RecordedSpans
 from trichord.checkpoint.presets import PRESETS
@@ -27,6 +28,14 @@ from trichord.checkpoint.pull import pull
 # A loaded machine is slow: time is never what a test is about.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+# structlog's own default draws every local variable of every frame of an error, which takes seconds each.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 PORTS_OF_A_CLUSTER = 24
 

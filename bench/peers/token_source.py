@@ -50,7 +50,7 @@ async def main() -> None:
         decoder_pb2_grpc.add_DecoderServiceServicer_to_server(TokenSource(), grpc_server)
         return ["trichord.v1.DecoderService"]
 
-    configure("info")
+    configure("token-source", "info")
     running = await server.start(register, ServiceSettings.model_validate({}))
     await running.health.set_serving(True)
     await asyncio.Event().wait()

@@ -26,10 +26,11 @@ class CircuitBreaker:
 
     @property
     def state(self) -> State:
-        """Where it stands now."""
-        if self._open_until_s is None:
+        """Where it stands now. Other threads may ask too."""
+        open_until_s = self._open_until_s
+        if open_until_s is None:
             return "closed"
-        return "open" if self._clock() < self._open_until_s else "half_open"
+        return "open" if self._clock() < open_until_s else "half_open"
 
     @property
     def admits(self) -> bool:

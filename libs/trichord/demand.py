@@ -162,7 +162,7 @@ return fresh
 async def publish(link: RedisLink, gateway_id: str, demands: Iterable[Demand]) -> None:
     """Replaces what this gateway told before. Raises RedisAwayError and OverloadedError as the link does."""
     report = encode(demands)
-    await link.run(lambda redis: _PUBLISH(redis, [_KEY], [gateway_id, report, TTL_MS]))
+    await link.run(lambda redis: _PUBLISH(redis, [_KEY], [gateway_id, report, TTL_MS]), "demand publish")
 
 
 async def read_all(link: RedisLink, now_s: float) -> tuple[Demand, ...]:
@@ -170,7 +170,7 @@ async def read_all(link: RedisLink, now_s: float) -> tuple[Demand, ...]:
 
     Empty if no gateway is heard of, which is not the same as no demand. Raises as the link does.
     """
-    reply: list[int | bytes] = await link.run(lambda redis: _READ(redis, [_KEY], [TTL_MS]))
+    reply: list[int | bytes] = await link.run(lambda redis: _READ(redis, [_KEY], [TTL_MS]), "demand read")
     demands: list[Demand] = []
     for age_ms, report in zip(reply[::2], reply[1::2], strict=True):
         assert isinstance(age_ms, int), "the script answers pairs of an age and a report"
@@ -186,4 +186,4 @@ async def wake(link: RedisLink, modality: Modality) -> None:
     It counts even if no report tells of the request yet. It may be lost; ``Demand.num_held`` says the same at the next
     publishing.
     """
-    await link.run(lambda redis: redis.publish(WAKE_CHANNEL, modality))
+    await link.run(lambda redis: redis.publish(WAKE_CHANNEL, modality), "demand wake")

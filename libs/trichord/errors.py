@@ -69,6 +69,8 @@ class TrichordError(Exception):
         """Path of the offending part of the request, e.g. ``messages[0].parts[2].image_bytes``; empty if none."""
         self.retry_after_s = retry_after_s
         """Seconds after which the same request may succeed; None if it will not."""
+        self.is_relayed = False
+        """Whether a peer of ours told of it: it happened there."""
 
     def at(self, field: str) -> TrichordError:
         """The same error, its field replaced: a hop names the part as its own caller knows it."""

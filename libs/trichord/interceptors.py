@@ -22,6 +22,10 @@ from trichord.status import to_status
 log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+TRACE_ID = "x-trace-id"
+"""In every answer's trailing metadata, an error's too: what to name when asking what became of a call."""
+
 _NOT_WRITTEN = "Method not implemented!"
 """What the generated servicers raise for a method that ours does not define."""
 
@@ -78,23 +82,26 @@ class ErrorInterceptor(Guarding):
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            await _abort(context, _sayable(error))
+            await _abort(context, _sayable(error, context))
 
 
 async def _abort(context: Context, error: TrichordError) -> None:
     """Ends the call with the error's status, and tells clients that retry by themselves when to, or not to."""
     status = to_status(error)
-    await context.abort(status.code, status.details, (*status.trailing_metadata, *pushback.trailers(error)))
+    trailers = (*(context.trailing_metadata() or ()), *status.trailing_metadata, *pushback.trailers(error))
+    await context.abort(status.code, status.details, trailers)
 
 
-def _sayable(error: Exception) -> TrichordError:
+def _sayable(error: Exception, context: Context) -> TrichordError:
     """What may be told of an error: all of a foreseen one; of a bug only an id, to find its log line by."""
     if isinstance(error, TrichordError) and error.code is not grpc.StatusCode.INTERNAL:
         return error
     if isinstance(error, NotImplementedError) and str(error) == _NOT_WRITTEN:
         return FeatureOffError("This service does not offer that method.")
     error_id = uuid.uuid4().hex[:12]
-    log.error("unforeseen error", error_id=error_id, exc_info=error)
+    # The call's span has ended by now: what tells of it is what the caller is told.
+    trace_id = dict(context.trailing_metadata() or ()).get(TRACE_ID, "")
+    log.error("unforeseen error", trace_id=trace_id, error_id=error_id, exc_info=error)
     field = error.field if isinstance(error, TrichordError) else ""
     return InternalError(f"Internal error {error_id}. Report this id to the operator.", field=field)
 

@@ -8,10 +8,14 @@ caller's to decide. Knows nothing of keys and values.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypeVar
 
 import structlog
+from opentelemetry.trace import SpanKind
+from prometheus_client import Gauge, Histogram
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -20,6 +24,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from trichord.breaker import CircuitBreaker
 from trichord.errors import OverloadedError, SettingsError, TrichordError, UnavailableError
+from trichord.telemetry import names, spans
+from trichord.telemetry.exemplars import exemplar
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +40,22 @@ MAX_FAILURES = 5
 """Failed commands in a row that open the breaker."""
 OPEN_S = 2.0
 """Seconds between two probes while the server is away."""
+
+DURATION = Histogram(
+    "trichord_redis_command_duration_seconds",
+    "Seconds that commands took, by store and by what came of them: ok, away (no sensible answer in time) or full. "
+    "Those that an open breaker kept from being sent are not among them.",
+    ["store", "outcome"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+BREAKER_OPEN = Gauge(
+    "trichord_redis_breaker_open", "1 while a store is taken to be away: until a command succeeds; else 0.", ["store"]
+)
+
+Store = Literal["cache", "state", "media"]
+"""What a link is for: what may be forgotten, what must not, or large values beside it with more time."""
+
+Outcome = Literal["ok", "away", "full"]
 
 
 class RedisAwayError(UnavailableError):
@@ -51,35 +73,42 @@ class RedisLink:
         self,
         url: str,
         *,
+        store: Store = "state",
         timeout_s: float = TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
         breaker: CircuitBreaker | None = None,
     ) -> None:
+        """``store`` is what it is called in metrics."""
+        self._store, self._is_open = store, BREAKER_OPEN.labels(store)
+        self._is_open.set(0)
         self._redis = Redis.from_pool(_pool(url, timeout_s, max_connections))
         self._timeout_s = timeout_s
         self._breaker = breaker or CircuitBreaker(MAX_FAILURES, OPEN_S)
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def run(self, command: Callable[[Redis], Awaitable[T]]) -> T:
-        """What ``command`` makes of the server's answers: bytes, never text.
+    async def run(self, command: Callable[[Redis], Awaitable[T]], name: str = "command") -> T:
+        """What ``command`` makes of the server's answers: bytes, never text. ``name``, fixed words, is its span's.
 
         Raises RedisAwayError, and OverloadedError when the server is there but has no memory left. A caller that is
         cancelled leaves its command to end alone: no connection is given up between a command and its reply, so that
         no reply can reach the wrong caller (CVE-2023-28858, CVE-2023-28859). ``command`` must touch nothing else.
         """
-        if not self._breaker.admit():
-            raise _away(self._breaker.retry_after_s())
-        task = asyncio.create_task(self._bounded(command), name="redis command")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        with _span(name):
+            if not self._breaker.admit():
+                raise _away(self._breaker.retry_after_s())
+            task = asyncio.create_task(self._bounded(command), name="redis command")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            return await asyncio.shield(task)
 
     async def _bounded(self, command: Callable[[Redis], Awaitable[T]]) -> T:
+        began_s = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await command(self._redis)
         except OutOfMemoryError as error:
             self._breaker.succeeded()
+            self._note("full", began_s)
             raise OverloadedError("The shared store is full. Try again later.", retry_after_s=5.0) from error
         except (asyncio.CancelledError, TrichordError):
             self._breaker.abandoned()
@@ -88,14 +117,27 @@ class RedisLink:
             # Anything: a server that speaks nonsense makes the client library raise whatever parsing it raises.
             log.warning("redis is away", error=type(error).__name__)
             self._breaker.failed()
+            self._note("away", began_s)
             raise _away(self._breaker.retry_after_s()) from error
         self._breaker.succeeded()
+        self._note("ok", began_s)
         return result
+
+    def _note(self, outcome: Outcome, began_s: float) -> None:
+        DURATION.labels(self._store, outcome).observe(time.perf_counter() - began_s, exemplar())
+        self._is_open.set(self._breaker.state != "closed")
 
     async def close(self) -> None:
         """Lets running commands end, and closes all connections."""
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._redis.aclose()
+
+
+def _span(name: str) -> AbstractContextManager[object]:
+    """Of one command, for a request: what nobody asked for, as an autoscaler's polling, is in no trace."""
+    if not spans.is_recorded():
+        return nullcontext()
+    return spans.span(f"redis {name}", SpanKind.CLIENT, {names.DB_SYSTEM: "redis", names.DB_OPERATION: name})
 
 
 def _pool(url: str, timeout_s: float, max_connections: int) -> BlockingConnectionPool:

@@ -7,6 +7,7 @@ ones finish, then what is left is aborted. Knows no service: it is handed them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from trichord.errors import DeadlineError, TrichordError
 from trichord.health_port import health_port
 from trichord.interceptors import ErrorInterceptor, LimitInterceptor
 from trichord.settings import ServiceSettings
-from trichord.telemetry import loop_lag
+from trichord.telemetry import build_info, loop_lag, spans
 from trichord.telemetry.calls import ObservingInterceptor
 from trichord.telemetry.metrics_port import metrics_port
 from trichord.telemetry.settings import TelemetrySettings
@@ -165,6 +166,7 @@ async def start(
     ``trusts_parent`` is false: see ``ObservingInterceptor``. Raises OSError if the address is taken, SettingsError for
     certificates that are none.
     """
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     server = grpc.aio.server(
         interceptors=[
             ErrorInterceptor(),
@@ -187,6 +189,12 @@ async def start(
     await server.start()
     log.info("listening", port=port)
     return RunningServer(server, port, health_servicer, settings)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a client left while it was written to, which gRPC calls an error: the call's own line says so."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 async def serve(
@@ -218,7 +226,7 @@ async def _until_stopped(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     watches = [
-        asyncio.create_task(running.watch(probe), name="health-watch"),
+        asyncio.create_task(running.watch(probe), name="health-watch", context=spans.background()),
         asyncio.create_task(loop_lag.measure(), name="loop-lag"),
     ]
     await stopping.wait()
@@ -240,6 +248,7 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def run(service: str, main: Coroutine[Any, Any, None]) -> None:
     """Runs a service's ``main`` to its end, traced; an error of ours at start is one sentence and exit status 1."""
+    build_info.tell(service)
     try:
         with tracing(service, TelemetrySettings.from_environment()):
             uvloop.run(main)

@@ -76,6 +76,11 @@ class FrontSettings(ServiceSettings):
 
     checkpoint: Path = Field(description="Directory of the checkpoint: its config, and what fingerprints are over.")
     triton: str = Field(description="gRPC target of this pod's Triton, host:port.")
+    triton_metrics: str = Field(
+        "",
+        pattern=r"^(http://.+)?$",
+        description="URL of this pod's Triton's metrics, which the front's own page then carries too; unset: none.",
+    )
     dtype: Dtype | None = Field(None, description="Type that Triton runs in; unset: the checkpoint's own.")
     backend: Backend = Field("torch", description="How the model in Triton answers; both are told the same.")
 

@@ -79,6 +79,7 @@ def from_rpc_error(rpc_error: grpc.aio.AioRpcError, peer: str) -> errors.Trichor
         return _foreign(rpc_error.code(), peer)
     retry_after_s = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
     error = _BY_REASON[info.reason](status.message, field=info.metadata.get("field", ""), retry_after_s=retry_after_s)
+    error.is_relayed = True
     if isinstance(error, errors.QuotaError) and quota.violations:
         error.quota = quota.violations[0].subject
     return error

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from trichord.client import OmniClient
     from trichord.v1 import decoder_pb2, gateway_pb2
 
-DEFAULT_TARGET = "127.0.0.1:7400"
+LOOPBACK = "127.0.0.1:"
+DEFAULT_TARGET = f"{LOOPBACK}7400"
 
 Files = list[Path] | None
 
@@ -56,6 +57,8 @@ def chat(
     finished = asyncio.run(_stream(connect, messages, sampling, print_event))
     if not as_json:
         _conclude(finished, show_receipt)
+        if show_receipt and target.startswith(LOOPBACK):
+            typer.echo(f"Through every process: trichord trace {finished.receipt.trace_id[:8]}", err=True)
 
 
 async def _stream(

@@ -17,7 +17,7 @@ from trichord.errors import ClusterError
 from trichord_cli import chat, triton
 
 if TYPE_CHECKING:
-    from local_cluster.state import RunDirectory
+    from local_cluster.state import ClusterState, RunDirectory
     from local_cluster.topology import ClusterSpec
 
 Name = Annotated[str, typer.Option("--name", help="Which cluster, where several run.")]
@@ -67,7 +67,7 @@ def up(
             raise ClusterError(f"Cluster {name} is already running, differently. Stop it with: trichord down")
         typer.echo(f"Cluster {name} is already {state.phase} on 127.0.0.1:{port}.")
         return
-    from local_cluster.topology import HTTP_PORT_OFFSET
+    from local_cluster.topology import HTTP_PORT_OFFSET, traces_address
 
     triton.ensure()
     if foreground:
@@ -79,6 +79,8 @@ def up(
     ready = "Ready, simulated," if spec.simulation else "Ready"
     typer.echo(f"{ready} on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
     typer.echo(f"Or open http://127.0.0.1:{port + HTTP_PORT_OFFSET}")
+    if (state := directory.read()) and any(process.name == "traces" for process in state.processes):
+        typer.echo(f"How each request went: http://{traces_address(port)}/traces, or trichord trace")
 
 
 def down(name: Name = DEFAULT_NAME) -> None:
@@ -122,6 +124,22 @@ def logs(
             typer.echo(f"==> {title} <==\n" + _tail(file, num_lines))
 
 
+def running(name: str) -> ClusterState:
+    """The cluster, or the only one that runs if none was named. Raises ClusterError."""
+    from local_cluster.state import RunDirectory
+    from trichord.home import home
+
+    states = {path.name: RunDirectory(home(), path.name).read() for path in (home() / "run").glob("*")}
+    found = {other: state for other, state in states.items() if state and state.running}
+    if name in found:
+        return found[name]
+    if name != DEFAULT_NAME or not found:
+        raise ClusterError(f"Cluster {name} does not run. Start it with: trichord up")
+    if len(found) > 1:
+        raise ClusterError(f"Several clusters run. Name one with --name: {', '.join(sorted(found))}.")
+    return next(iter(found.values()))
+
+
 def _spec(preset: str, simulation: str | None, **fields: object) -> ClusterSpec:
     from pydantic import ValidationError
 
@@ -149,7 +167,7 @@ def _run(spec: ClusterSpec, directory: RunDirectory) -> None:
     from trichord.logs import configure
     from trichord_cli.cluster_view import Progress
 
-    configure("warning")
+    configure("supervisor", "warning")
     with Progress() as progress:
         asyncio.run(Cluster(spec, directory, progress.show).run())
 

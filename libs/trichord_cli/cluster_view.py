@@ -105,6 +105,7 @@ def _process(state: ProcessState) -> dict[str, Any]:
         "phase": state.phase if alive or state.phase in _SETTLED[1:] else "dead",
         "pid": state.id.pid if state.id and alive else None,
         "port": state.port,
+        "metrics_port": state.metrics_port or None,
         "memory_bytes": _memory_bytes(state.id.pid) if state.id and alive else 0,
         "restarts": state.restarts,
         "start_seconds": max(0.0, state.ready - state.started),

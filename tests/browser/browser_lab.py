@@ -81,14 +81,14 @@ async def running_browser() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def running_playground(
-    lab: Lab, browser: Browser, needs_key: bool = False, **context: Any
+    lab: Lab, browser: Browser, needs_key: bool = False, traces_url: str = "", **context: Any
 ) -> AsyncIterator[Playground]:
     """The page is not opened yet. On exit it must not have complained of anything but refused requests."""
-    settings = HttpSettings(drain_timeout_s=0.2)
+    settings = HttpSettings(drain_timeout_s=0.2, traces_url=traces_url)
     desk = Desk(settings, ClusterCore(lab.cluster), _admit_key if needs_key else _admit_all)
     options = {"viewport": DESKTOP, "reduced_motion": "reduce", **context}
     async with (
-        serve_http(build(desk, pages.routes()), settings) as running,
+        serve_http(build(desk, pages.routes(has_traces=bool(traces_url))), settings) as running,
         await browser.new_context(**options) as tab,
     ):
         page = await tab.new_page()

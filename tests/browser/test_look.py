@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.browser_lab import PHONE, Playground, running_playground, saying
+from tests.browser.browser_lab import PHONE, Playground, running_playground, saying, told_at_the_end
 from tests.unit.gateway.lab import Lab
 
 MARKDOWN = """# Title
@@ -129,3 +129,16 @@ async def test_no_text_takes_markdown_long(playground: Playground) -> None:
         }"""
     )
     assert all(number > 0 for number in num_blocks)
+
+
+@pytest.mark.parametrize("has_traces", [True, False])
+async def test_an_answer_links_to_its_trace_where_there_is_a_way(lab: Lab, browser: Browser, has_traces: bool) -> None:
+    traces_url = "https://traces.example/{trace_id}" if has_traces else ""
+    async with running_playground(lab, browser, traces_url=traces_url) as playground:
+        await playground.open()
+        told = await told_at_the_end(playground, "Hi")
+        link = playground.page.locator(".facts").get_by_role("link", name="Trace")
+        await expect(playground.page.locator(".stages")).to_be_visible()
+        await expect(link).to_have_count(int(has_traces))
+        if has_traces:
+            assert await link.get_attribute("href") == f"/traces/{told['receipt']['trace_id']}"

@@ -255,11 +255,14 @@ async def test_a_repeated_prompt_is_found_in_the_cache(tiny_cluster):
     assert again.prompt_tokens == first.prompt_tokens
 
 
-async def test_the_engines_gauges_are_on_tritons_page(tiny_cluster):
-    port = tiny_cluster.processes()["llm-decoder-triton"]["port"] + 10
+async def test_the_engines_figures_are_on_the_page_of_the_front_before_it(tiny_cluster):
+    port = tiny_cluster.processes()["llm-decoder"]["metrics_port"]
     page = await asyncio.to_thread(_page, f"http://127.0.0.1:{port}/metrics")
-    for name in ("num_running", "num_waiting", "kv_use", "batch_size", "step_tokens", "tokens_per_second"):
-        assert f"trichord_engine_{name}" in page
+    gauges = ("num_running", "num_waiting", "num_resting", "kv_use", "batch_size", "step_tokens", "tokens_per_second")
+    totals = ("steps", "step_seconds", "prompt_tokens", "cached_tokens", "output_tokens", "preemptions")
+    for name in (*gauges, *(f"{total}_total" for total in totals)):
+        assert f"\ntrichord_engine_{name} " in page
+    assert "\ntrichord_triton_up 1.0" in page
 
 
 async def test_the_engine_lets_a_sequence_rest_while_its_reader_is_full(tiny_cluster):
@@ -287,7 +290,7 @@ async def test_the_engine_lets_a_sequence_rest_while_its_reader_is_full(tiny_clu
     inputs = {"INPUT_IDS": np.arange(5, dtype=np.int32)}
 
     async def tell(is_full):
-        control = {"key": "mine", "is_full": is_full, "ended_samples": "[]"}
+        control = {"key": "mine", "is_full": is_full, "ended_samples": "[]", "has_left": False}
         responses = triton.stream("llama", {"INPUT_IDS": inputs["INPUT_IDS"][:0]}, control, timeout_s=5)
         assert [response async for response in responses] == []
 

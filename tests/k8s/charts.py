@@ -109,6 +109,7 @@ EDGES: dict[str, dict[str, Any]] = {
         },
         "visionEncoder": {"accelerator": {"mode": "dra", "runtimeClassName": "nvidia"}, "image": {"digest": DIGEST}},
         "autoscaler": {"mode": "keda"},
+        "telemetry": {"otlpUrl": "http://otel.observability.svc:4318/", "sampleRatio": 0.25, "trustParent": True},
         "networkPolicy": {
             "publicHttps": True,
             "clientsFrom": [{"namespaceSelector": {"matchLabels": {"team": "web"}}}],
@@ -123,7 +124,11 @@ EDGES: dict[str, dict[str, Any]] = {
         "networkPolicy": {"enabled": False},
         "drain": {"endpointsSeconds": 0, "noticeSeconds": 0, "tritonSeconds": 0},
         "model": {"verify": False, "dtype": "", "backend": "simulated"},
-        "monitoring": {"serviceMonitor": {"enabled": False}, "prometheusRule": {"enabled": False}},
+        "monitoring": {
+            "serviceMonitor": {"enabled": False},
+            "prometheusRule": {"enabled": False},
+            "dashboards": {"enabled": False},
+        },
         "gateway": {"drainTimeoutSeconds": 0},
     },
     "asleep": {"visionEncoder": {"replicas": 0}, "audioEncoder": {"replicas": 0}},

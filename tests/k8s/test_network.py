@@ -100,12 +100,12 @@ def test_every_pod_is_closed_both_ways_by_default(objects: list[Object]) -> None
 
 
 def test_triton_listens_where_no_policy_is_needed(objects: list[Object]) -> None:
-    """Its gRPC port is on loopback: no plugin has to be trusted with it."""
+    """Its ports are on loopback: no plugin has to be trusted with them."""
     for _, _, spec in pods(objects):
         for one in spec.get("initContainers", []):
             if one["name"] == "triton":
-                assert "--grpc-address=127.0.0.1" in one["args"]
-                assert 8001 not in [port["containerPort"] for port in one["ports"]]
+                assert {"--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} <= set(one["args"])
+                assert "ports" not in one
 
 
 def public(policy: Object) -> list[Any]:
@@ -148,11 +148,50 @@ def test_pulling_opens_what_is_told_and_only_then() -> None:
 def test_who_else_may_come_is_told_by_values() -> None:
     objects = rendered(values=EDGES["everything"])
     policies = of_kind(objects, "NetworkPolicy")
-    (clients,) = policies["gateway"]["spec"]["ingress"]
+    clients, _ = policies["gateway"]["spec"]["ingress"]
     assert {"namespaceSelector": {"matchLabels": {"team": "web"}}} in clients["from"]
     assert len(clients["from"]) == 2, "and the pods of helm test"
-    (keda,) = policies["autoscaler"]["spec"]["ingress"]
+    keda, _ = policies["autoscaler"]["spec"]["ingress"]
     assert keda["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}]
     assert {"ports": [{"port": 9092}]} in policies["gateway"]["spec"]["egress"]
     redis = [r for r in policies["gateway"]["spec"]["egress"] if [p["port"] for p in r["ports"]] == [6379]]
     assert [rule["to"] for rule in redis] == [[{"ipBlock": {"cidr": "10.1.2.3/32"}}]]
+
+
+OURS = ("autoscaler", "gateway", *MODALITIES)
+MONITORING = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
+def test_metrics_are_for_who_watches() -> None:
+    """One page a pod, and only of our own processes."""
+    policies = of_kind(rendered("dev", {"autoscaler": {"mode": "kubernetes"}}), "NetworkPolicy")
+    readers = {
+        name: [rule["from"] for rule in policy["spec"].get("ingress", []) if _ports(rule) == ["metrics"]]
+        for name, policy in policies.items()
+    }
+    assert {name: found for name, found in readers.items() if found} == {name: [MONITORING] for name in OURS}
+    nobody = rendered("dev", {"networkPolicy": {"monitoringFrom": []}, "autoscaler": {"mode": "kubernetes"}})
+    assert of_kind(nobody, "NetworkPolicy")["autoscaler"]["spec"]["ingress"] == []
+
+
+def _ports(rule: Any) -> list[Any]:
+    return [port["port"] for port in rule["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("http://otel.obs.svc:4318", 4318), ("https://otel2.example.com", 443), ("http://otel2/", 80), ("", None)],
+)
+def test_spans_may_go_to_the_collector(url: str, port: int | None) -> None:
+    """On its port alone; and to nobody where there is none."""
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}
+    values = {
+        "telemetry": {"otlpUrl": url},
+        "networkPolicy": {"collectorTo": [peer]},
+        "autoscaler": {"mode": "kubernetes"},
+        "valkey": {"enabled": True},
+    }
+    policies = of_kind(rendered(values=values), "NetworkPolicy")
+    told = {name: [r for r in one["spec"].get("egress", []) if r.get("to") == [peer]] for name, one in policies.items()}
+    allowed = {name: [_ports(rule) for rule in rules] for name, rules in told.items() if rules}
+    assert allowed == ({name: [[port]] for name in OURS} if port else {})

@@ -20,18 +20,19 @@ from llm_decoder.settings import DecoderSettings
 from tests.k8s.charts import EDGES, Object, container, containers, env, of_kind, pods, rendered
 from trichord import home
 from trichord.settings import ModelSettings, Settings
+from trichord.telemetry.settings import TelemetrySettings
 from trichord.tls import TlsSettings
 from vision_encoder.settings import VisionSettings
 
 PROCESSES: dict[tuple[str, str], tuple[Any, ...]] = {
-    ("gateway", "gateway"): (ClusterSettings, AuthSettings, HttpSettings),
-    ("vision-encoder", "front"): (VisionSettings, TlsSettings),
-    ("audio-encoder", "front"): (AudioSettings, TlsSettings),
-    ("llm-decoder", "front"): (DecoderSettings, TlsSettings),
-    ("vision-encoder", "triton"): (ModelSettings,),
-    ("audio-encoder", "triton"): (ModelSettings,),
-    ("llm-decoder", "triton"): (ModelSettings, EngineSettings),
-    ("autoscaler", "autoscaler"): (AutoscalerSettings, TlsSettings),
+    ("gateway", "gateway"): (ClusterSettings, AuthSettings, HttpSettings, TelemetrySettings),
+    ("vision-encoder", "front"): (VisionSettings, TlsSettings, TelemetrySettings),
+    ("audio-encoder", "front"): (AudioSettings, TlsSettings, TelemetrySettings),
+    ("llm-decoder", "front"): (DecoderSettings, TlsSettings, TelemetrySettings),
+    ("vision-encoder", "triton"): (ModelSettings, TelemetrySettings),
+    ("audio-encoder", "triton"): (ModelSettings, TelemetrySettings),
+    ("llm-decoder", "triton"): (ModelSettings, EngineSettings, TelemetrySettings),
+    ("autoscaler", "autoscaler"): (AutoscalerSettings, TlsSettings, TelemetrySettings),
 }
 """What each process reads at start."""
 
@@ -113,6 +114,7 @@ def _is_secret(name: str) -> bool:
         "TRICHORD_AUTH_SECRET",  # a file
         "TRICHORD_TLS_KEY",  # a file
         "TRICHORD_AUTH_OIDC_JWKS_URL",  # public keys
+        "TRICHORD_TELEMETRY_OTLP_URL",  # the schema lets no name or password be in it
     }
 
 
@@ -122,7 +124,8 @@ def test_the_trials_secret_has_all_that_pods_ask_for() -> None:
     asked = set()
     for _, _, spec in pods(objects):
         for one in containers(spec):
-            asked |= {told["secretKeyRef"]["key"] for told in env(one).values() if isinstance(told, dict)}
+            references = [told for told in env(one).values() if isinstance(told, dict)]
+            asked |= {told["secretKeyRef"]["key"] for told in references if "secretKeyRef" in told}
         asked |= {item["key"] for volume in spec["volumes"] for item in _secret_items(volume, secret)}
     assert asked == set(secret["stringData"])
 
@@ -164,3 +167,39 @@ def test_files_that_settings_name_are_mounted(edge: str) -> None:
             files = [told for told in env(one).values() if isinstance(told, str) and told.startswith("/etc/")]
             assert all(any(file.startswith(f"{mount}/") for mount in mounts) for file in files), name
             assert {mount["name"] for mount in one["volumeMounts"]} <= {volume["name"] for volume in spec["volumes"]}
+
+
+def test_spans_say_which_pod_they_are_of() -> None:
+    """By variables that Kubernetes fills in: each is defined before it is used."""
+    for name, deployment in of_kind(rendered(values=EDGES["everything"]), "Deployment").items():
+        for one in deployment["spec"]["template"]["spec"]["containers"] + [
+            c for c in deployment["spec"]["template"]["spec"].get("initContainers", []) if c["name"] == "triton"
+        ]:
+            names = list(env(one))
+            told = dict(pair.split("=") for pair in env(one)["OTEL_RESOURCE_ATTRIBUTES"].split(","))
+            assert told["k8s.deployment.name"] == f"blue-trichord-{name}"
+            assert told["k8s.container.name"] == one["name"]
+            for attribute in ("k8s.namespace.name", "k8s.node.name", "k8s.pod.name", "k8s.pod.uid"):
+                variable = told[attribute].removeprefix("$(").removesuffix(")")
+                assert names.index(variable) < names.index("OTEL_RESOURCE_ATTRIBUTES")
+                assert "fieldRef" in env(one)[variable]
+
+
+def test_only_the_gateway_decides_whose_trace_goes_on() -> None:
+    deployments = of_kind(rendered(values=EDGES["everything"]), "Deployment")
+    trusts = {
+        name
+        for name, one in deployments.items()
+        for c in containers(one["spec"]["template"]["spec"])
+        if env(c).get("TRICHORD_TELEMETRY_TRUST_PARENT")
+    }
+    assert trusts == {"gateway"}
+    front = env(container(deployments["vision-encoder"], "front"))
+    assert front["TRICHORD_TELEMETRY_SAMPLE_RATIO"] == "0.25"
+
+
+def test_without_a_collector_nothing_of_telemetry_is_told() -> None:
+    for _, _, spec in pods(rendered()):
+        for one in containers(spec):
+            assert not [name for name in env(one) if name.startswith(("TRICHORD_TELEMETRY_", "OTEL_"))]
+            assert "--trace-config" not in str(one.get("args"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +100,57 @@ def test_triton_is_started_as_runtime_starts_it() -> None:
     ours = runtime.command(
         triton, Path("/models/repository"), grpc_port=8001, metrics_port=8002, shm_prefix="x", threads=1, model_env={}
     )
-    told = dict(flag.split("=", 1) if "=" in flag else (flag, "") for flag in ours.argv[1:])
-    told["--metrics-address"] = "0.0.0.0"
+    told = flags_of(ours.argv[1:])
     key = told.pop("--grpc-restricted-protocol").rpartition("=")[0]
     del told["--backend-config"]  # regions of shared memory are the pod's own
     for name in MODALITIES:
         one = container(of_kind(rendered(), "Deployment")[name], "triton")
-        flags = dict(flag.split("=", 1) if "=" in flag else (flag, "") for flag in one["args"])
+        flags = flags_of(one["args"])
         assert flags.pop("--grpc-restricted-protocol") == f"{key}=$(TRITON_ADMIN_KEY)"
         assert flags == told
         assert one["command"] == [ours.argv[0]]
         assert one["restartPolicy"] == "Always", "a native sidecar: it outlives the front"
         assert {"name": "shm", "mountPath": "/dev/shm"} in one["volumeMounts"]
         assert set(ours.env) - {"PATH", "LD_LIBRARY_PATH"} <= set(env(one))
+
+
+def flags_of(arguments: Sequence[str]) -> dict[str, str]:
+    return dict(flag.split("=", 1) if "=" in flag else (flag, "") for flag in arguments)
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_triton_tells_the_collector_as_runtime_has_it(name: str) -> None:
+    triton = runtime.Triton(Path("t"), Path("b"))
+    ours = runtime.command(
+        triton,
+        Path("r"),
+        grpc_port=1,
+        metrics_port=2,
+        shm_prefix="x",
+        threads=1,
+        model_env={},
+        service=f"{name}-triton",
+        otlp_url=EDGES["everything"]["telemetry"]["otlpUrl"],
+    )
+    one = container(of_kind(rendered(values=EDGES["everything"]), "Deployment")[name], "triton")
+    told = [flag for flag in one["args"] if flag.startswith("--trace-config")]
+    assert told == [flag for flag in ours.argv if flag.startswith("--trace-config")]
+    assert len(told) > 4
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_tritons_metrics_are_on_the_fronts_page(name: str) -> None:
+    """The front asks where Triton listens; Triton's probe asks the same, from inside: its port is on loopback."""
+    deployment = of_kind(rendered(), "Deployment")[name]
+    front, triton = container(deployment, "front"), container(deployment, "triton")
+    flags = flags_of(triton["args"])
+    address = f"http://{flags['--metrics-address']}:{flags['--metrics-port']}/metrics"
+    (told,) = [value for variable, value in env(front).items() if variable.endswith("_TRITON_METRICS")]
+    assert told == address
+    probe = triton["livenessProbe"]["exec"]["command"]
+    assert probe[:-1] == ["/opt/trichord/bin/python", "-I", "-S", "-c"]
+    assert address in probe[-1]
+    compile(probe[-1], "probe", "exec")
 
 
 @pytest.mark.parametrize(

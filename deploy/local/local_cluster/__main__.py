@@ -15,7 +15,7 @@ from trichord.logs import configure
 
 def main() -> None:
     """Runs one cluster until it is told to stop."""
-    configure("info")
+    configure("supervisor", "info")
     spec = ClusterSpec.model_validate_json(sys.argv[1])
     try:
         asyncio.run(Cluster(spec, RunDirectory(home(), spec.name), lambda state: None).run())

@@ -49,7 +49,9 @@ def prepare(spec: ClusterSpec, directory: RunDirectory) -> Prepared:
     stores = Stores.of(os.environ, directory.path / "stores", password, secret)
     stores.write(spec.port)
     scaled = scaling.prepare(spec, directory)
-    places = Places(checkpoint, triton, directory.repositories, prefix, stores, spec.simulation, scaled)
+    places = Places(
+        checkpoint, triton, directory.repositories, prefix, stores, spec.simulation, scaled, *where_spans_go(spec)
+    )
     for modality in MODALITIES:
         source = repository.model_repository(modality.package)
         repository.render(source, places.repositories / modality.service, dtype)
@@ -60,6 +62,12 @@ def prepare(spec: ClusterSpec, directory: RunDirectory) -> Prepared:
     replicas = topology.replicas(spec.port, dtype, places, cores)
     _check_ports([*processes, *chain.from_iterable(chain.from_iterable(replicas.values()))])
     return Prepared(processes, replicas, scaled)
+
+
+def where_spans_go(spec: ClusterSpec) -> tuple[str, bool]:
+    """The URL of the collector that spans go to, and whether that is the cluster itself: unless a person named one."""
+    named = os.environ.get(topology.OTLP_SETTING)
+    return (f"http://{topology.traces_address(spec.port)}", True) if named is None else (named, False)
 
 
 def _simulated_checkpoint(spec: ClusterSpec, directory: RunDirectory) -> Path:

@@ -21,7 +21,9 @@ _TIMEOUT_S = 1.0
 async def is_ready(readiness: Readiness, port: int) -> bool:
     """Whether the server on a loopback port is there and ready."""
     if readiness == "redis":
-        return await _answers_ping(port)
+        return await _answers(port, b"PING\r\n", (b"+PONG", b"-NOAUTH"))  # that it wants a password first is one, too
+    if readiness == "http":
+        return await _answers(port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", (b"HTTP/1.1 200 ",))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
             return await _ask(readiness, channel)
@@ -29,14 +31,14 @@ async def is_ready(readiness: Readiness, port: int) -> bool:
             return False
 
 
-async def _answers_ping(port: int) -> bool:
-    """Whether it speaks RESP; that it wants a password first is an answer, too."""
+async def _answers(port: int, question: bytes, answers: tuple[bytes, ...]) -> bool:
+    """Whether the first line that comes back begins with one of the answers."""
     with contextlib.suppress(OSError):  # TimeoutError is one
         async with asyncio.timeout(_TIMEOUT_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(b"PING\r\n")
-                return (await reader.readline()).startswith((b"+PONG", b"-NOAUTH"))
+                writer.write(question)
+                return (await reader.readline()).startswith(answers)
             finally:
                 writer.close()
     return False

@@ -29,6 +29,8 @@ class ProcessState(BaseModel):
     name: str
     title: str
     port: int
+    metrics_port: int = 0
+    """Of its metrics page; 0 if it has none."""
     phase: ProcessPhase = "waiting"
     id: ProcessId | None = None
     started: float = 0.0

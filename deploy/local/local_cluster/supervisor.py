@@ -114,7 +114,7 @@ class Supervisor:
 
 
 def _state(process: Process) -> ProcessState:
-    return ProcessState(name=process.name, title=process.title, port=process.port)
+    return ProcessState(name=process.name, title=process.title, port=process.port, metrics_port=process.metrics_port)
 
 
 def _in_order(processes: Iterable[Process]) -> list[Process]:

@@ -6,7 +6,6 @@ Pure: reads no file and starts nothing. All numbers that divide one machine's co
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,13 +19,17 @@ from trichord.model_config import Dtype
 from trichord.settings import Backend
 from trichord.triton import runtime
 
-Readiness = Literal["health", "triton", "redis"]
-"""How a process says that it is ready: gRPC health of the whole server, Triton's ServerReady, or an answer to PING."""
+Readiness = Literal["health", "triton", "redis", "http"]
+"""How a process says that it is ready: gRPC health of the whole server, Triton's ServerReady, an answer to PING, or to
+``GET /healthz``."""
 
 DEFAULT_PORT = 7400
+OTLP_SETTING = "TRICHORD_TELEMETRY_OTLP_URL"
+"""Set by a person, that collector gets the spans; set to nothing, nobody does; unset, the cluster keeps them itself."""
 # Billions of weights are read from a cold disk in the first, and hashed for their fingerprint in the second.
 _TRITON_START_S, _SERVICE_START_S = 300.0, 120.0
 _STORE_START_S, _STORE_STOP_S = 20.0, 1.0
+_TRACES_START_S, _TRACES_STOP_S = 30.0, 1.5
 DRAIN_TIMEOUT_S = 1.5
 """Seconds that our services give calls in progress when the cluster stops."""
 _SERVICE_STOP_S = 2.5
@@ -41,7 +44,10 @@ _STARTUP_S = 10
 # Offsets to the cluster's port.
 HTTP_PORT_OFFSET = 4
 _AUTOSCALER_PORT, _EXPLAIN_PORT = 5, 6
-_TRITON_PORTS, _METRICS_PORTS, _REPLICA_PORTS = 10, 20, 24
+TRACES_PORT_OFFSET = 7
+_TRITON_PORTS, _TRITON_METRICS_PORTS, _METRICS_PORTS, _REPLICA_PORTS = 10, 13, 20, 24
+_GATEWAY_METRICS_PORT, _AUTOSCALER_METRICS_PORT = 17, 18
+_PORTS_OF_A_REPLICA = 4
 _LOOPBACK = "127.0.0.1"
 MAX_REPLICAS = 8
 
@@ -61,7 +67,7 @@ class ClusterSpec(BaseModel):
         DEFAULT_PORT,
         ge=1024,
         le=65400,
-        description="The gateway's; the other processes take some of the next 23, and 9 for each further replica.",
+        description="The gateway's; the other processes take some of the next 23, and 12 for each further replica.",
     )
     max_replicas: int = Field(
         0,
@@ -155,6 +161,10 @@ class Places:
     """The latency profile of models that are only simulated; None if they are real."""
     scaling: Scaling | None = None
     """Where replicas are scaled on demand; None if there is one of each."""
+    otlp_url: str = ""
+    """Base URL of the collector that spans go to; empty: nothing is recorded."""
+    keeps_traces: bool = False
+    """Whether that is a process of the cluster itself."""
 
     @property
     def backend(self) -> Backend:
@@ -175,16 +185,19 @@ class Slot(NamedTuple):
     name: str
     port: int
     triton_port: int
+    triton_metrics_port: int
     metrics_port: int
+    """The front's, whose page carries Triton's."""
 
 
 def slot(modality: Modality, number: int, port: int) -> Slot:
     """The place of a replica in the cluster at ``port``."""
     service, offset = modality.service, modality.port_offset
     if number == 1:
-        return Slot(1, service, port + offset, port + _TRITON_PORTS + offset, port + _METRICS_PORTS + offset)
-    first = port + _REPLICA_PORTS + 3 * (len(MODALITIES) * (number - 2) + offset - 1)
-    return Slot(number, f"{service}-{number}", first, first + 1, first + 2)
+        bases = (0, _TRITON_PORTS, _TRITON_METRICS_PORTS, _METRICS_PORTS)
+        return Slot(1, service, *(port + base + offset for base in bases))
+    first = port + _REPLICA_PORTS + _PORTS_OF_A_REPLICA * (len(MODALITIES) * (number - 2) + offset - 1)
+    return Slot(number, f"{service}-{number}", first, first + 1, first + 2, first + 3)
 
 
 def processes(port: int, dtype: Dtype, places: Places, cores: int) -> list[Process]:
@@ -192,7 +205,8 @@ def processes(port: int, dtype: Dtype, places: Places, cores: int) -> list[Proce
     fixed = [modality for modality in MODALITIES if not (places.scaling and modality.scaled)]
     tritons, fronts = zip(*(_replica(modality, 1, port, dtype, places, cores) for modality in fixed), strict=True)
     stores = [_store(store, port, places.stores) for store in places.stores.started]
-    return [*tritons, *stores, *fronts, _gateway(port, places)]
+    traces = [_traces(port)] if places.keeps_traces else []
+    return [*tritons, *stores, *traces, *fronts, _gateway(port, places)]
 
 
 def replicas(port: int, dtype: Dtype, places: Places, cores: int) -> dict[str, list[tuple[Process, ...]]]:
@@ -217,8 +231,14 @@ def autoscaler(port: int, places: Places) -> Process:
         "RULES": str(places.scaling.rules),
         "ADMIN_LISTEN": _address(port + _EXPLAIN_PORT),
     }
-    process = _service("autoscaler", "autoscaler", "AUTOSCALER", port + _AUTOSCALER_PORT, settings, 2)
-    return replace(process, http_port=port + _EXPLAIN_PORT)
+    listens = port + _AUTOSCALER_PORT, port + _AUTOSCALER_METRICS_PORT
+    process = _service("autoscaler", "autoscaler", "AUTOSCALER", *listens, settings, 2)
+    return _traced(replace(process, http_port=port + _EXPLAIN_PORT), places)
+
+
+def traces_address(port: int) -> str:
+    """Where a cluster that keeps its own traces does so."""
+    return _address(port + TRACES_PORT_OFFSET)
 
 
 def ports(processes: Iterable[Process]) -> dict[int, str]:
@@ -238,7 +258,13 @@ def _replica(
     place = slot(modality, number, port)
     niceness = _REPLICA_NICENESS if places.scaling and modality.scaled else 0
     pair = _triton(modality, place, dtype, places, cores), _front(modality, place, dtype, places)
-    return replace(pair[0], niceness=niceness), replace(pair[1], niceness=niceness)
+    triton, front = (replace(_traced(process, places), niceness=niceness) for process in pair)
+    return triton, front
+
+
+def _traced(process: Process, places: Places) -> Process:
+    """The same process, told where its spans go."""
+    return replace(process, env={**process.env, OTLP_SETTING: places.otlp_url})
 
 
 def _triton(modality: Modality, place: Slot, dtype: Dtype, places: Places, cores: int) -> Process:
@@ -250,11 +276,11 @@ def _triton(modality: Modality, place: Slot, dtype: Dtype, places: Places, cores
         places.triton,
         places.repositories / modality.service,
         grpc_port=place.triton_port,
-        metrics_port=place.metrics_port,
+        metrics_port=place.triton_metrics_port,
         shm_prefix=prefix,
         threads=threads,
         service=f"{modality.service}-triton",
-        otlp_url=os.environ.get("TRICHORD_TELEMETRY_OTLP_URL", ""),
+        otlp_url=places.otlp_url,
         model_env={
             "TRICHORD_MODEL_CHECKPOINT": str(places.checkpoint),
             "TRICHORD_MODEL_DTYPE": dtype,
@@ -273,7 +299,7 @@ def _triton(modality: Modality, place: Slot, dtype: Dtype, places: Places, cores
         tier=0,
         start_timeout_s=_TRITON_START_S,
         stop_timeout_s=_TRITON_STOP_S,
-        metrics_port=place.metrics_port,
+        metrics_port=place.triton_metrics_port,
         shm_prefix=prefix,
     )
 
@@ -292,26 +318,45 @@ def _store(store: Store, port: int, stores: Stores) -> Process:
     )
 
 
+def _traces(port: int) -> Process:
+    """Ready long before the models are, and there until the services have told their last."""
+    return Process(
+        name="traces",
+        title="the keeper of traces",
+        argv=(sys.executable, "-m", "local_cluster.traces"),
+        env={"TRICHORD_TRACES_PORT": str(port + TRACES_PORT_OFFSET), "OMP_NUM_THREADS": "1"},
+        port=port + TRACES_PORT_OFFSET,
+        readiness="http",
+        tier=0,
+        start_timeout_s=_TRACES_START_S,
+        stop_timeout_s=_TRACES_STOP_S,
+    )
+
+
 def _front(modality: Modality, place: Slot, dtype: Dtype, places: Places) -> Process:
     settings = {
         "CHECKPOINT": str(places.checkpoint),
         "TRITON": _address(place.triton_port),
+        "TRITON_METRICS": f"http://{_address(place.triton_metrics_port)}/metrics",
         "DTYPE": dtype,
         "BACKEND": places.backend,
     }
     if places.scaling and modality.scaled:
         settings["DRAIN_TIMEOUT_S"] = str(REPLICA_DRAIN_S)
-    return _service(place.name, modality.package, modality.setting, place.port, settings, 1)
+    return _service(place.name, modality.package, modality.setting, place.port, place.metrics_port, settings, 1)
 
 
 def _gateway(port: int, places: Places) -> Process:
-    gateway = _service("gateway", "gateway", "GATEWAY", port, _targets(port, places.scaling), 2)
+    targets = _targets(port, places.scaling)
+    gateway = _service("gateway", "gateway", "GATEWAY", port, port + _GATEWAY_METRICS_PORT, targets, 2)
     http_port = port + HTTP_PORT_OFFSET
     http = {"TRICHORD_HTTP_LISTEN": _address(http_port), "TRICHORD_HTTP_DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
     env = {**gateway.env, **http, **places.stores.gateway_settings(port)}
+    if places.keeps_traces:
+        env["TRICHORD_HTTP_TRACES_URL"] = f"{places.otlp_url}/traces/{{trace_id}}"
     if places.scaling:
         env |= {"TRICHORD_WAKING_AUTOSCALED": "true", "TRICHORD_WAKING_STARTUP_S": str(_STARTUP_S)}
-    return replace(gateway, env=env, http_port=http_port)
+    return _traced(replace(gateway, env=env, http_port=http_port), places)
 
 
 def _targets(port: int, scaling: Scaling | None) -> dict[str, str]:
@@ -324,8 +369,11 @@ def _targets(port: int, scaling: Scaling | None) -> dict[str, str]:
     }
 
 
-def _service(name: str, package: str, prefix: str, port: int, settings: Mapping[str, str], tier: int) -> Process:
-    common = {"LISTEN": _address(port), "DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
+def _service(
+    name: str, package: str, prefix: str, port: int, metrics_port: int, settings: Mapping[str, str], tier: int
+) -> Process:
+    listens = {"LISTEN": _address(port), "METRICS_LISTEN": _address(metrics_port)}
+    common = {**listens, "DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
     env = {f"TRICHORD_{prefix}_{key}": value for key, value in {**common, **settings}.items()}
     return Process(
         name=name,
@@ -337,6 +385,7 @@ def _service(name: str, package: str, prefix: str, port: int, settings: Mapping[
         tier=tier,
         start_timeout_s=_SERVICE_START_S,
         stop_timeout_s=_SERVICE_STOP_S,
+        metrics_port=metrics_port,
     )
 
 

@@ -1,4 +1,4 @@
-"""Surrounds every gRPC call of every service with a server span, its metrics, and the names that its log lines carry.
+"""Surrounds every gRPC call of every service with a server span, its metrics, and its one line in the log.
 
 RPC semantic conventions (release candidate): https://opentelemetry.io/docs/specs/semconv/rpc/. Knows no service.
 """
@@ -11,13 +11,18 @@ from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import structlog
+from google.protobuf import descriptor_pool
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Gauge, Histogram
 
 from trichord.errors import TrichordError
-from trichord.interceptors import Context, Guarding
-from trichord.telemetry import names, spans
+from trichord.interceptors import TRACE_ID, Context, Guarding
+from trichord.telemetry import names, request_line, spans
 from trichord.telemetry.exemplars import exemplar
+
+log = structlog.get_logger(__name__)
+
+OTHER = "_OTHER"
 
 DURATION = Histogram(
     "rpc_server_call_duration_seconds",
@@ -43,12 +48,13 @@ class ObservingInterceptor(Guarding):
 
     @contextlib.asynccontextmanager
     async def _guard(self, context: Context, method: str) -> AsyncIterator[None]:
-        method = method.removeprefix("/")
+        method = known(method)
         with (
             self._span(context, method) as current,
-            structlog.contextvars.bound_contextvars(trace_id=spans.current_trace_id()),
-            _measured(method, current),
+            request_line.begun(**request_line.inbound(context.invocation_metadata() or ())) as line,
+            _measured(method, current, line),
         ):
+            context.set_trailing_metadata(((TRACE_ID, spans.current_trace_id()),))
             yield
 
     def _span(self, context: Context, method: str) -> contextlib.AbstractContextManager[Span]:
@@ -59,8 +65,18 @@ class ObservingInterceptor(Guarding):
         return spans.span(method, SpanKind.SERVER, attributes, links=spans.link_to(caller))
 
 
+def known(path: str) -> str:
+    """A method's name for spans, labels and logs; ``_OTHER`` for a path that a caller made up."""
+    method = path.removeprefix("/")
+    try:
+        descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
+    except KeyError:
+        return OTHER
+    return method
+
+
 @contextlib.contextmanager
-def _measured(method: str, current: Span) -> Iterator[None]:
+def _measured(method: str, current: Span, line: request_line.Facts) -> Iterator[None]:
     """Times a call, and notes how it ended."""
     began_s = time.perf_counter()
     status = "OK"
@@ -69,11 +85,14 @@ def _measured(method: str, current: Span) -> Iterator[None]:
         yield
     except BaseException as error:
         status = _status(error)
+        line["error"] = spans.error_type(error)
         raise
     finally:
+        duration_s = time.perf_counter() - began_s
         IN_PROGRESS.labels(method).dec()
         current.set_attribute(names.RPC_STATUS, status)
-        DURATION.labels(method, status).observe(time.perf_counter() - began_s, exemplar())
+        DURATION.labels(method, status).observe(duration_s, exemplar())
+        log.info("request", method=method, status=status, duration_ms=round(duration_s * 1e3, 1), **line)
 
 
 def _status(error: BaseException) -> str:

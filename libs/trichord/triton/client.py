@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ from trichord.errors import (
     UnavailableError,
 )
 from trichord.server import open_channel
-from trichord.telemetry import spans
+from trichord.telemetry import names, spans
 from trichord.tensors import BFLOAT16, Array
 
 Parameter = bool | int | float | str
@@ -67,9 +68,10 @@ class TritonClient:
         The server drops the request from its queue when ``timeout_s`` has passed. Raises UnavailableError,
         DeadlineError or InternalError.
         """
-        request = _request(model, inputs, {"timeout": int(timeout_s * 1e6), **_context()})
+        context = spans.traceparent()
+        request = _request(model, inputs, {"timeout": int(timeout_s * 1e6), **_told(context)})
         try:
-            return _outputs(await self._stub.ModelInfer(request, timeout=timeout_s, metadata=tuple(_context().items())))
+            return _outputs(await self._stub.ModelInfer(request, timeout=timeout_s, metadata=_header(context)))
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
 
@@ -78,14 +80,16 @@ class TritonClient:
     ) -> AsyncGenerator[dict[str, Array]]:
         """One request to a decoupled model, any number of responses, in order.
 
-        Closing the iterator cancels the request: the model sees it at its next poll. Raises as ``infer`` does; ends
-        only after the model's final response, else raises UnavailableError.
+        The model is traced as a child of the ``traceparent`` among its parameters, if there is one. Triton is not: of
+        some streams it never tells its outermost span, and the others would hang in the air. Closing the iterator
+        cancels the request: the model sees it at its next poll. Raises as ``infer`` does; ends only after the model's
+        final response, else raises UnavailableError.
         """
-        call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=(*_METADATA, *_context().items()))
+        call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=_METADATA)
         try:
-            await call.write(
-                _request(model, inputs, {**parameters, **_context(), "triton_enable_empty_final_response": True})
-            )
+            context = str(parameters.get(spans.TRACEPARENT, ""))
+            told = {**parameters, **_told(context), "triton_enable_empty_final_response": True}
+            await call.write(_request(model, inputs, told))
             while (message := await call.read()) is not grpc.aio.EOF:
                 if message.error_message:
                     raise InternalError("The model failed on this request.")
@@ -105,14 +109,18 @@ class TritonClient:
             await self._channel.close()
 
 
-def _context() -> dict[str, str]:
-    """The current span, for Triton (a header) and for the model in it (a parameter).
+def _header(context: str) -> spans.Metadata:
+    """The span of a request, for Triton: it traces all that it is told of ("OpenTelemetry Context Propagation" in its
+    user guide), so that nothing is told unless the span is recorded.
 
-    Nothing unless the span is recorded: Triton traces all that it is told of (its user guide, "OpenTelemetry Context
-    Propagation").
+    Triton 24.10 reads on behind a header's end; what is in memory there makes some requests look as if they had none.
     """
-    context = spans.traceparent()
-    return {spans.TRACEPARENT: context} if context else {}
+    return ((spans.TRACEPARENT, context),) if context else ()
+
+
+def _told(context: str) -> dict[str, Parameter]:
+    """The same for the model, whose own spans do not rest on Triton's; and when the request was sent."""
+    return {spans.TRACEPARENT: context, names.SENT_NS: time.time_ns()} if context else {}
 
 
 def _request(model: str, inputs: Mapping[str, Array], parameters: Mapping[str, Parameter]) -> Any:

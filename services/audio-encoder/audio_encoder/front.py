@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import grpc
 import numpy as np
 
+from audio_encoder import metrics
 from audio_encoder.live import LiveSound
 from audio_encoder.pcm import Samples
 from audio_encoder.settings import AudioSettings
@@ -22,9 +24,12 @@ from audio_encoder.tasks import call_tasks
 from audio_encoder.whisper import Whisper
 from audio_encoder.workers import Workers
 from trichord.errors import RequestError
+from trichord.media.metrics import counting_refusals
 from trichord.media.windows import cut
 from trichord.model_config import ModelConfig
 from trichord.server import remaining_s
+from trichord.telemetry import names, request_line, spans
+from trichord.telemetry.turns import turn
 from trichord.tensors import Array, to_proto
 from trichord.v1 import audio_pb2, audio_pb2_grpc, tensor_pb2
 
@@ -51,8 +56,11 @@ class AudioFront(audio_pb2_grpc.AudioEncoderServiceServicer):
         self, request: audio_pb2.EncodeAudioRequest, context: Context
     ) -> audio_pb2.EncodeAudioResponse:
         timings = tensor_pb2.EncodeTimings()
-        async with call_tasks(self._remaining_s(context)) as tasks:
-            sound, content_sha256 = await self._workers.run(partial(self._decode, request.audio), timings)
+        request_line.add(operation="encode", model=self._config.model, bytes=len(request.audio))
+        async with counting_refusals("audio"), call_tasks(self._remaining_s(context)) as tasks:
+            with turn("decode", {names.MODALITY: "audio"}) as begins:
+                decode = partial(self._decode, request.audio, begins)
+                sound, content_sha256 = await self._workers.run(decode, timings)
             windows = cut(len(sound.samples), self._config.audio)
             sent_s, timeout_s = time.perf_counter(), self._remaining_s(context)
             encodes = [
@@ -61,18 +69,22 @@ class AudioFront(audio_pb2_grpc.AudioEncoderServiceServicer):
             ]
         timings.model_ms = (time.perf_counter() - sent_s) * 1e3
         embedding = self._embedding([encode.result() for encode in encodes], sound.seconds, content_sha256)
+        metrics.encoded(timings, embedding.windows)
         return audio_pb2.EncodeAudioResponse(embedding=embedding, timings=timings)
 
     async def StreamAudio(  # noqa: N802, D102
         self, request_iterator: AsyncIterator[audio_pb2.StreamAudioRequest], context: Context
     ) -> audio_pb2.StreamAudioResponse:
         timings = tensor_pb2.EncodeTimings()
+        request_line.add(operation="encode", model=self._config.model)
         encodes = []
-        async with call_tasks(self._remaining_s(context)) as tasks:
-            live = await self._opened(request_iterator)
-            async for windows in self._whole_windows(live, request_iterator, timings):
-                encodes += [tasks.create_task(self._timed_encode(window, context, timings)) for window in windows]
+        async with counting_refusals("audio"), call_tasks(self._remaining_s(context)) as tasks:
+            with _receiving(timings):
+                live = await self._opened(request_iterator)
+                async for windows in self._whole_windows(live, request_iterator, timings):
+                    encodes += [tasks.create_task(self._timed_encode(window, context, timings)) for window in windows]
         embedding = self._embedding([encode.result() for encode in encodes], live.seconds, live.content_sha256)
+        metrics.encoded(timings, embedding.windows)
         return audio_pb2.StreamAudioResponse(embedding=embedding, timings=timings)
 
     async def GetModel(  # noqa: N802, D102
@@ -86,8 +98,9 @@ class AudioFront(audio_pb2_grpc.AudioEncoderServiceServicer):
             max_audio_seconds=self._settings.max_audio_seconds,
         )
 
-    def _decode(self, audio: bytes) -> tuple[Sound, str]:
+    def _decode(self, audio: bytes, begins: Callable[[], None]) -> tuple[Sound, str]:
         """The sound, and the sha256 (hex) of its file. Runs in a worker."""
+        begins()
         return decode(audio, self._settings.limits), hashlib.sha256(audio).hexdigest()
 
     async def _opened(self, requests: AsyncIterator[audio_pb2.StreamAudioRequest]) -> LiveSound:
@@ -114,6 +127,7 @@ class AudioFront(audio_pb2_grpc.AudioEncoderServiceServicer):
         return rows
 
     def _embedding(self, rows: Sequence[Array], seconds: float, content_sha256: str) -> tensor_pb2.Embedding:
+        request_line.add(seconds=round(seconds, 3), windows=len(rows), tokens=sum(len(window) for window in rows))
         return tensor_pb2.Embedding(
             values=to_proto(np.concatenate(rows)),
             fingerprint=self._fingerprint,
@@ -124,3 +138,16 @@ class AudioFront(audio_pb2_grpc.AudioEncoderServiceServicer):
 
     def _remaining_s(self, context: Context) -> float:
         return remaining_s(context, self._settings.default_deadline_s)
+
+
+@contextmanager
+def _receiving(timings: tensor_pb2.EncodeTimings) -> Iterator[None]:
+    """A span around a sound that arrives in pieces, too many for a span each.
+
+    Never the current one: windows are encoded beside it.
+    """
+    with spans.detached("receive", attributes={names.MODALITY: "audio"}) as begun:
+        try:
+            yield
+        finally:
+            begun.set_attributes({names.DECODE_MS: timings.decode_ms, names.DECODE_QUEUE_MS: timings.queue_ms})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from opentelemetry.trace import SpanKind
 
 from audio_encoder.pcm import Samples
 from trichord.media.windows import window_samples, window_tokens
@@ -15,6 +16,7 @@ from trichord.model_config import ModelConfig
 from trichord.readiness import Readiness
 from trichord.served_model import check_rows
 from trichord.settings import FrontSettings
+from trichord.telemetry import names, spans
 from trichord.tensors import Array
 from trichord.triton.client import TritonClient
 
@@ -38,7 +40,8 @@ class Whisper:
 
         Raises as ``TritonClient.infer`` does, and UnavailableError if the rows are not this model's.
         """
-        outputs = await self._triton.infer(MODEL, {"PCM": window[np.newaxis]}, timeout_s=timeout_s)
+        with spans.span(f"triton {MODEL}", SpanKind.CLIENT, {names.MODALITY: "audio", names.UNITS: 1}):
+            outputs = await self._triton.infer(MODEL, {"PCM": window[np.newaxis]}, timeout_s=timeout_s)
         shape = (window_tokens(len(window), self._config.audio), self._config.llm.hidden_size)
         return check_rows(outputs["EMBEDDING"][0], shape, self._settings, self._config)
 

@@ -22,7 +22,7 @@ from trichord.tls import TlsSettings
 async def main() -> None:
     """Serves until told to stop. Ready as soon as it serves: without data it holds, which is its work too."""
     settings, tls = AutoscalerSettings.from_environment(), TlsSettings.from_environment()
-    configure(settings.log_level)
+    configure("autoscaler", settings.log_level)
     rules = FleetRules.read(settings.rules) if settings.rules else FleetRules()
     url = settings.state_url.get_secret_value()
     link, decisions = RedisLink(url), Decisions()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from autoscaler import metrics
 from autoscaler.actuator import Actuator, Replicas
 from autoscaler.decisions import Decisions, Record
 from autoscaler.fleet import Fleet
@@ -73,6 +74,7 @@ class Autoscaler:
         records = self._decide(replicas)
         # Noted first: who is asked for the newest decision (KEDA) must not wait for another to be carried out.
         self.decisions.note(records)
+        metrics.decided(records.values())
         changes = [record for record in records.values() if record.decision.replicas != record.seen.desired]
         await asyncio.gather(*(self._scale(record) for record in changes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autoscaler import metrics
 from autoscaler.actuator import Actuator
 from autoscaler.keda import AskedByKeda
 from autoscaler.settings import AutoscalerSettings
@@ -14,6 +15,7 @@ def actuator(settings: AutoscalerSettings) -> Actuator:
         from autoscaler.direct import opening
 
         return opening.actuator(settings)
+    metrics.leads_while(lambda: True)
     if settings.mode == "local":
         return _supervised(settings)
     return AskedByKeda()

@@ -29,7 +29,7 @@ from trichord.v1 import gateway_pb2, gateway_pb2_grpc
 async def main() -> None:
     """Serves until told to stop. Ready at once: what is behind degrades, it does not make the gateway unready."""
     told, http = ClusterSettings.from_environment(), HttpSettings.from_environment()
-    configure(told.gateway.log_level)
+    configure("gateway", told.gateway.log_level)
     guard = open_guard(AuthSettings.from_environment(), told.gateway.listen, http.listen)
     cluster = connect(told)
 
@@ -41,16 +41,18 @@ async def main() -> None:
         return True
 
     kept = _kept_responses(http, cluster.stores, told.gateway.default_deadline_s)
-    desk = Desk(http, ClusterCore(cluster), guard.admit, cluster.admission.standing.of, kept)
+    trusts_parent = TelemetrySettings.from_environment().trust_parent
+    standing = cluster.admission.standing.of
+    desk = Desk(http, ClusterCore(cluster), guard.admit, standing, kept, trusts_parent=trusts_parent)
     try:
-        async with serve_http(routes.build(desk, pages.routes()), http) as running:
+        async with serve_http(routes.build(desk, pages.routes(has_traces=bool(http.traces_url))), http) as running:
             await server.serve(
                 register,
                 ready,
                 told.gateway,
                 interceptors=[AuthInterceptor(guard)],
                 tls=told.tls,
-                trusts_parent=TelemetrySettings.from_environment().trust_parent,
+                trusts_parent=trusts_parent,
                 other_drains=[running.drain],
             )
     finally:

@@ -23,6 +23,7 @@ from gateway.routing.pool import ReplicaPool, open_pool
 from gateway.routing.replica import ReplicaSnapshot, Stub
 from gateway.routing.settings import RoutingSettings
 from trichord.errors import ContextLengthError
+from trichord.telemetry.spans import Metadata
 from trichord.tls import TlsSettings
 from trichord.v1 import (
     audio_pb2,
@@ -33,8 +34,6 @@ from trichord.v1 import (
     vision_pb2,
     vision_pb2_grpc,
 )
-
-Metadata = Sequence[tuple[str, str]]
 
 
 class Encoding(NamedTuple):
@@ -68,6 +67,9 @@ class ModelResponse(Protocol):
 EncodeCall = Callable[[Stub, bytes, float, Metadata], Awaitable[EncodeResponse]]
 """Sends a file's bytes over a stub, with seconds that the call may last, and metadata."""
 
+AskCall = Callable[[Stub, float, Metadata], Awaitable[ModelResponse]]
+"""The same for GetModel."""
+
 
 class Encoder:
     """The service that encodes one modality."""
@@ -75,17 +77,22 @@ class Encoder:
     def __init__(
         self,
         pool: ReplicaPool[Stub],
+        service: str,
+        method: str,
         call: EncodeCall[Stub],
-        ask: Callable[[Stub, float], Awaitable[ModelResponse]],
+        ask: AskCall[Stub],
         cost: Callable[[int], float],
     ) -> None:
-        """``ask`` is the service's GetModel; ``cost`` tells what a file of so many bytes costs."""
+        """``call`` is ``method`` of ``service`` (``package.Service``), ``ask`` its GetModel.
+
+        ``cost`` tells what a file of so many bytes costs.
+        """
         self._pool: ReplicaPool[Any] = pool
         self._call: EncodeCall[Any] = call
-        self._cost = cost
+        self._method, self._cost = f"{service}/{method}", cost
 
         async def ask_any(timeout_s: float) -> str:
-            return (await Call(pool, least_cost, timeout_s, cost=0.0).unary(ask)).fingerprint
+            return (await Call(pool, f"{service}/GetModel", least_cost, timeout_s, cost=0.0).unary(ask)).fingerprint
 
         self._fingerprint = Recent(ask_any)
 
@@ -107,14 +114,14 @@ class Encoder:
         """Looks for replicas soon."""
         self._pool.doubt()
 
-    async def encode(self, content: bytes, timeout_s: float, metadata: Metadata) -> Encoding:
+    async def encode(self, content: bytes, timeout_s: float) -> Encoding:
         """One file, by the replica with the least to do. Raises a TrichordError."""
 
-        def send(stub: Any, left_s: float) -> Awaitable[EncodeResponse]:
+        def send(stub: Any, left_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
             return self._call(stub, content, left_s, metadata)
 
         started = time.perf_counter()
-        response = await Call(self._pool, least_cost, timeout_s, self._cost(len(content))).unary(send)
+        response = await Call(self._pool, self._method, least_cost, timeout_s, self._cost(len(content))).unary(send)
         return Encoding(response.embedding, response.timings, (time.perf_counter() - started) * 1e3)
 
     async def fingerprint(self, timeout_s: float) -> str:
@@ -144,12 +151,12 @@ def vision_encoder(
     def call(stub: VisionStub, image: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
         return stub.EncodeImage(vision_pb2.EncodeImageRequest(image=image), timeout=timeout_s, metadata=metadata)
 
-    def ask(stub: VisionStub, timeout_s: float) -> Awaitable[ModelResponse]:
-        return stub.GetModel(vision_pb2.VisionEncoderServiceGetModelRequest(), timeout=timeout_s)
+    def ask(stub: VisionStub, timeout_s: float, metadata: Metadata) -> Awaitable[ModelResponse]:
+        return stub.GetModel(vision_pb2.VisionEncoderServiceGetModelRequest(), timeout=timeout_s, metadata=metadata)
 
     make_stub: Callable[[grpc.aio.Channel], VisionStub] = vision_pb2_grpc.VisionEncoderServiceStub
     pool = open_pool("vision encoder", target, make_stub, _settings(routing), max_message_bytes, tls=tls)
-    return Encoder(pool, call, ask, guesses.tiles)
+    return Encoder(pool, "trichord.v1.VisionEncoderService", "EncodeImage", call, ask, guesses.tiles)
 
 
 def audio_encoder(
@@ -160,12 +167,16 @@ def audio_encoder(
     def call(stub: AudioStub, audio: bytes, timeout_s: float, metadata: Metadata) -> Awaitable[EncodeResponse]:
         return stub.EncodeAudio(audio_pb2.EncodeAudioRequest(audio=audio), timeout=timeout_s, metadata=metadata)
 
-    def ask(stub: AudioStub, timeout_s: float) -> Awaitable[ModelResponse]:
-        return stub.GetModel(audio_pb2.AudioEncoderServiceGetModelRequest(), timeout=timeout_s)
+    def ask(stub: AudioStub, timeout_s: float, metadata: Metadata) -> Awaitable[ModelResponse]:
+        return stub.GetModel(audio_pb2.AudioEncoderServiceGetModelRequest(), timeout=timeout_s, metadata=metadata)
 
     make_stub: Callable[[grpc.aio.Channel], AudioStub] = audio_pb2_grpc.AudioEncoderServiceStub
     pool = open_pool("audio encoder", target, make_stub, _settings(routing), max_message_bytes, tls=tls)
-    return Encoder(pool, call, ask, lambda num_bytes: guesses.audio_ms(num_bytes) / 1000)
+    service = "trichord.v1.AudioEncoderService"
+    return Encoder(pool, service, "EncodeAudio", call, ask, lambda num_bytes: guesses.audio_ms(num_bytes) / 1000)
+
+
+DECODER = "trichord.v1.DecoderService"
 
 
 class Decoder:
@@ -196,23 +207,23 @@ class Decoder:
     async def _ask(self, timeout_s: float) -> decoder_pb2.DecoderServiceGetModelResponse:
         request = decoder_pb2.DecoderServiceGetModelRequest()
 
-        def send(stub: DecoderStub, left_s: float) -> Awaitable[decoder_pb2.DecoderServiceGetModelResponse]:
-            return stub.GetModel(request, timeout=left_s)
+        def send(
+            stub: DecoderStub, left_s: float, metadata: Metadata
+        ) -> Awaitable[decoder_pb2.DecoderServiceGetModelResponse]:
+            return stub.GetModel(request, timeout=left_s, metadata=metadata)
 
-        return await Call(self._pool, least_cost, timeout_s, cost=0.0).unary(send)
+        return await Call(self._pool, f"{DECODER}/GetModel", least_cost, timeout_s, cost=0.0).unary(send)
 
-    async def count(
-        self, request: decoder_pb2.CountTokensRequest, timeout_s: float, metadata: Metadata
-    ) -> decoder_pb2.CountTokensResponse:
+    async def count(self, request: decoder_pb2.CountTokensRequest, timeout_s: float) -> decoder_pb2.CountTokensResponse:
         """Lets a decoder check and count a conversation. Raises what it would refuse to answer it with."""
 
-        def send(stub: DecoderStub, left_s: float) -> Awaitable[decoder_pb2.CountTokensResponse]:
+        def send(stub: DecoderStub, left_s: float, metadata: Metadata) -> Awaitable[decoder_pb2.CountTokensResponse]:
             return stub.CountTokens(request, timeout=left_s, metadata=metadata)
 
-        return await Call(self._pool, least_cost, timeout_s, cost=0.0).unary(send)
+        return await Call(self._pool, f"{DECODER}/CountTokens", least_cost, timeout_s, cost=0.0).unary(send)
 
     def generate(
-        self, request: decoder_pb2.GenerateRequest, timeout_s: float, metadata: Metadata, affinity_key: bytes = b""
+        self, request: decoder_pb2.GenerateRequest, timeout_s: float, affinity_key: bytes = b""
     ) -> AsyncGenerator[decoder_pb2.GenerateResponse, None]:
         """The events of an answer; closing the iterator cancels it.
 
@@ -220,11 +231,14 @@ class Decoder:
         which has their prefix cached, as long as it is not busier than the others; an empty one goes anywhere.
         """
 
-        def send(stub: DecoderStub, left_s: float) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.GenerateResponse]:
+        def send(
+            stub: DecoderStub, left_s: float, metadata: Metadata
+        ) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.GenerateResponse]:
             return stub.Generate(request, timeout=left_s, metadata=metadata)
 
         choose = partial(by_affinity, key=affinity_key, load_factor=self._settings.load_factor)
-        return Call(self._pool, choose, timeout_s).stream(send, is_answer=_is_answer)
+        call = Call(self._pool, f"{DECODER}/Generate", choose, timeout_s)
+        return call.stream(send, is_answer=_is_answer, is_last=_is_last)
 
     def snapshot(self) -> list[ReplicaSnapshot]:
         """Its replicas."""
@@ -238,6 +252,10 @@ class Decoder:
 
 def _is_answer(event: decoder_pb2.GenerateResponse) -> bool:
     return not event.HasField("started")
+
+
+def _is_last(event: decoder_pb2.GenerateResponse) -> bool:
+    return event.HasField("finished")
 
 
 def _settings(routing: RoutingSettings | None) -> RoutingSettings:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from gateway.admission.priority_queue import Priority
 from gateway.deadline import Deadline
 from gateway.identity.principal import Principal
-from gateway.trace import TraceContext
 
 
 class Caller(NamedTuple):
@@ -16,7 +15,6 @@ class Caller(NamedTuple):
     principal: Principal
     priority: Priority
     deadline: Deadline
-    trace: TraceContext
 
     @property
     def tenant(self) -> str:

@@ -14,6 +14,7 @@ from gateway.receipt import item_receipt
 from gateway.request_media import RequestMedia
 from gateway.waking.notices import Notices
 from trichord.errors import RequestError
+from trichord.telemetry import request_line
 from trichord.v1 import decoder_pb2, gateway_pb2
 
 MEDIA = ("image_bytes", "image_url", "audio_bytes", "media_handle")
@@ -30,6 +31,7 @@ async def encode(cluster: Cluster, request: gateway_pb2.EncodeRequest, caller: C
     async with cluster.admission.admitted(caller.tenant, estimate, caller.deadline.hop_s()) as grant:
         encoded = await cluster.item_encoder.encode(item, caller, Notices())
         Meter(grant).encoded(encoded)
+    request_line.add(operation="encode", bytes=len(item.content), items=1, tokens=encoded.num_rows)
     return gateway_pb2.EncodeResponse(embedding=encoded.embedding, receipt=item_receipt(encoded))
 
 
@@ -52,7 +54,7 @@ async def count_tokens(
         layouts = {indices: conversation.layout_only(embedding) for indices, embedding in media.embeddings.items()}
         messages = conversation.merge(chat, layouts, {})
         counted = decoder_pb2.CountTokensRequest(model=request.model, messages=messages)
-        count = await cluster.decoder.count(counted, caller.deadline.hop_s(), caller.trace.metadata())
+        count = await cluster.decoder.count(counted, caller.deadline.hop_s())
     return gateway_pb2.OmniServiceCountTokensResponse(
         prompt_tokens=count.prompt_tokens, context_tokens=count.context_tokens
     )

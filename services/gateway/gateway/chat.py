@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
-from gateway import conversation
+from gateway import chat_span, conversation
 from gateway.admission import charges
 from gateway.backends import caller_field, check_context
 from gateway.caller import Caller
@@ -17,9 +17,12 @@ from gateway.cluster import Cluster
 from gateway.degradation import Skipped
 from gateway.encoding import Encoded
 from gateway.meter import Meter
+from gateway.metrics import chats
+from gateway.metrics.chats import Face
 from gateway.receipt import Receipt, item_receipt
 from gateway.request_media import RequestMedia
 from trichord.errors import TrichordError, UnavailableError
+from trichord.telemetry import request_line, spans
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
 
 Event = gateway_pb2.ChatResponse
@@ -28,24 +31,37 @@ Event = gateway_pb2.ChatResponse
 class Chat:
     """One request in progress."""
 
-    def __init__(self, cluster: Cluster, request: gateway_pb2.ChatRequest, caller: Caller) -> None:
-        self._cluster, self._request, self._caller = cluster, request, caller
+    def __init__(self, cluster: Cluster, request: gateway_pb2.ChatRequest, caller: Caller, face: Face) -> None:
+        self._cluster, self._request, self._caller, self._face = cluster, request, caller, face
         self._deadline = caller.deadline
-        self._receipt = Receipt(caller.trace.trace_id)
+        self._receipt = Receipt(spans.current_trace_id())
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    def events(self) -> AsyncGenerator[Event, None]:
         """All events, as OmniService.Chat orders them. Closing it cancels everything in progress."""
+        return chat_span.spanned(self._events())
+
+    async def _events(self) -> AsyncGenerator[Event, None]:
         cluster, request, tenant = self._cluster, self._request, self._caller.tenant
-        conversation.check(request, cluster.settings)
-        items = await cluster.sources.items(request, tenant)
-        model = await cluster.model(request.model, self._deadline.hop_s())
-        self._media = RequestMedia(items, cluster.item_encoder, self._caller, request.degradation)
-        self._estimate = charges.estimate(request, items, model)
-        async with cluster.admission.admitted(tenant, self._estimate, self._deadline.hop_s()) as grant:
-            self._meter = Meter(grant)
-            async with aclosing(self._admitted(model)) as events:
-                async for event in events:
-                    yield event
+        with chats.observed(self._face, request, self._receipt) as observed:
+            conversation.check(request, cluster.settings)
+            chat_span.asked(request)
+            request_line.add(operation="chat", request_id=request.request_id)
+            items = await cluster.sources.items(request, tenant)
+            observed.modalities.update(item.modality for item in items)
+            model = await cluster.model(request.model, self._deadline.hop_s())
+            chat_span.named(model.model)
+            num_bytes = sum(len(item.content) for item in items)
+            request_line.add(model=model.model, items=len(items), bytes=num_bytes)
+            self._media = RequestMedia(items, cluster.item_encoder, self._caller, request.degradation)
+            self._estimate = charges.estimate(request, items, model)
+            async with cluster.admission.admitted(tenant, self._estimate, self._deadline.hop_s()) as grant:
+                self._meter = observed.meter = Meter(grant)
+                try:
+                    async with aclosing(self._admitted(model)) as events:
+                        async for event in events:
+                            yield event
+                finally:
+                    self._meter.ended()
 
     async def _admitted(self, model: decoder_pb2.DecoderServiceGetModelResponse) -> AsyncGenerator[Event, None]:
         if self._media.items:
@@ -69,8 +85,8 @@ class Chat:
             messages=conversation.outline(self._request, self._media.items, model.tokens_per_tile),
             sampling=self._request.sampling if self._request.HasField("sampling") else None,
         )
-        with _named_for_the_caller(self._media):
-            count = await self._cluster.decoder.count(request, self._deadline.hop_s(), self._caller.trace.metadata())
+        with spans.span("check"), _named_for_the_caller(self._media):
+            count = await self._cluster.decoder.count(request, self._deadline.hop_s())
         prompt = count.prompt_tokens
         check_context(prompt.text + prompt.image + prompt.audio, count.context_tokens)
 
@@ -88,16 +104,16 @@ class Chat:
 
     async def _generated(self) -> AsyncGenerator[Event, None]:
         """The answer, in its turn."""
-        request = self._generate_request()
+        with spans.span("merge"):
+            request = self._generate_request()
+            affinity_key = self._affinity_key(request)
         self._receipt.merged()
         lane = self._cluster.admission.lanes.slot(
             "text", self._caller.tenant, self._estimate.tokens, self._caller.priority, self._deadline.hop_s()
         )
         async with lane as ticket:
             self._receipt.queued(ticket.waited_s)
-            answer = self._cluster.decoder.generate(
-                request, self._deadline.hop_s(), self._caller.trace.metadata(), self._affinity_key(request)
-            )
+            answer = self._cluster.decoder.generate(request, self._deadline.hop_s(), affinity_key)
             with _named_for_the_caller(self._media):
                 async with aclosing(answer):
                     async for event in answer:

@@ -15,6 +15,7 @@ from gateway.encoding import ItemEncoder
 from gateway.fetch.fetcher import Fetcher
 from gateway.fetch.settings import FetchSettings
 from gateway.handles.store import HandleStore
+from gateway.metrics.live import LIVE, Service, Watched
 from gateway.routing.settings import RoutingSettings
 from gateway.settings import GatewaySettings
 from gateway.sources import MediaSources
@@ -38,6 +39,7 @@ class Cluster:
     item_encoder: ItemEncoder
     waking: Waking
     settings: GatewaySettings
+    watched: Watched
 
     @property
     def handles(self) -> HandleStore:
@@ -58,6 +60,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Lets what is being settled and kept be so, and closes all connections."""
+        LIVE.forget(self.watched)
         await self.waking.close()
         await self.admission.close()
         await self.sources.close()
@@ -113,4 +116,18 @@ def connect(told: ClusterSettings) -> Cluster:
         ),
         waking=waking,
         settings=told.gateway,
+        watched=_watched(encoders, decoder, admission, stores),
     )
+
+
+def _watched(
+    encoders: Mapping[tensor_pb2.Modality, Encoder], decoder: Decoder, admission: Admission, stores: Stores
+) -> Watched:
+    """What metrics look at, from now on until the cluster is closed."""
+    services: dict[str, Service] = {
+        "vision-encoder": encoders[tensor_pb2.MODALITY_IMAGE],
+        "audio-encoder": encoders[tensor_pb2.MODALITY_AUDIO],
+        "llm-decoder": decoder,
+    }
+    LIVE.watch(watched := Watched(services, admission.lanes, stores.embeddings.counters))
+    return watched

@@ -6,12 +6,16 @@ Pure. Knows the contract; knows nothing of services, tokens or templates (the de
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from gateway.settings import GatewaySettings
 from trichord import request_id
 from trichord.errors import RequestError
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
+
+MAX_LOOKED_AT = 1024
+"""Parts that ``modalities`` looks at: it is asked of requests, too, that nobody has checked."""
 
 
 class Place(NamedTuple):
@@ -72,6 +76,12 @@ def media_places(request: gateway_pb2.ChatRequest) -> list[Place]:
     ]
 
 
+def modalities(request: gateway_pb2.ChatRequest) -> set[tensor_pb2.Modality]:
+    """What the request brings beside text, as far as its parts say so themselves: of a handle only the store knows."""
+    parts = (part for message in request.messages for part in message.parts)
+    return {_modality(part) for part in islice(parts, MAX_LOOKED_AT)}
+
+
 def opening(messages: Sequence[decoder_pb2.DecoderMessage]) -> Sequence[decoder_pb2.DecoderMessage]:
     """What stays the same from turn to turn: the messages up to the first that is the user's."""
     users = (i for i, message in enumerate(messages) if message.role == decoder_pb2.ROLE_USER)
@@ -127,6 +137,15 @@ def smallest_layout(modality: tensor_pb2.Modality, tokens_per_tile: int) -> tens
     if modality == tensor_pb2.MODALITY_IMAGE:
         return tensor_pb2.Embedding(modality=modality, grid=tensor_pb2.ImageGrid(tokens_per_tile=tokens_per_tile))
     return tensor_pb2.Embedding(modality=modality, windows=tensor_pb2.AudioWindows(tokens=[1]))
+
+
+def _modality(part: gateway_pb2.Part) -> tensor_pb2.Modality:
+    match part.WhichOneof("part"):
+        case "image_bytes" | "image_url":
+            return tensor_pb2.MODALITY_IMAGE
+        case "audio_bytes":
+            return tensor_pb2.MODALITY_AUDIO
+    return part.embedding.modality
 
 
 def _parts(request: gateway_pb2.ChatRequest) -> Iterator[tuple[str, gateway_pb2.Part]]:

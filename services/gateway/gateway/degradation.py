@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_bef
 from gateway.conversation import Item
 from gateway.deadline import Deadline
 from gateway.encoding import Encoded
+from gateway.metrics import media
 from trichord.errors import OverloadedError, QuotaError, UnavailableError
 from trichord.v1 import gateway_pb2, tensor_pb2
 
@@ -46,6 +47,7 @@ async def encoded_or_skipped(
             except (UnavailableError, OverloadedError) as error:
                 if isinstance(error, QuotaError):
                     raise
+                media.skipped(item.modality, error)
                 return Skipped(item, error.message)
     return await encode()
 

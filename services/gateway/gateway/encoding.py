@@ -15,10 +15,12 @@ from gateway.backends import Encoder, Encoding
 from gateway.caller import Caller
 from gateway.conversation import Item
 from gateway.embeddings.store import EmbeddingStore, Stored
+from gateway.metrics import media
 from gateway.sources import MediaSources
 from gateway.waking.notices import Notices
 from gateway.waking.rooms import WaitingRooms
 from trichord.errors import TrichordError, UnavailableError
+from trichord.telemetry import names, spans
 from trichord.v1 import gateway_pb2, tensor_pb2
 
 Accepted = Callable[[float], Awaitable[Sequence[str]]]
@@ -39,6 +41,11 @@ class Encoded(NamedTuple):
     timings: tensor_pb2.EncodeTimings = tensor_pb2.EncodeTimings()
     """The encoder's own; empty unless it was called for this request."""
     round_trip_ms: float = 0.0
+
+    @property
+    def made_ms(self) -> float:
+        """From the item's bytes to its embedding, once the encoder is awake."""
+        return self.store_ms + self.lane_ms + self.round_trip_ms
 
     @property
     def num_rows(self) -> int:
@@ -71,7 +78,7 @@ class _Turn:
         name, cost = charges.lane(item)
         async with self._lanes.slot(name, caller.tenant, cost, caller.priority, caller.deadline.hop_s()) as ticket:
             self.lane_ms = ticket.waited_s * 1e3
-            self.encoding = await self._encoder.encode(item.content, caller.deadline.hop_s(), caller.trace.metadata())
+            self.encoding = await self._encoder.encode(item.content, caller.deadline.hop_s())
         return self.encoding.embedding
 
 
@@ -95,11 +102,17 @@ class ItemEncoder:
 
         Raises a TrichordError whose field is the item's.
         """
-        try:
-            return await self._awaited(await self._sources.fetched(item, caller), caller, notices)
-        except TrichordError as error:
-            error.at(item.field)
-            raise
+        told = {names.PART: item.field, names.MODALITY: media.MODALITIES[item.modality]}
+        with spans.span("encode item", attributes=told) as span:
+            try:
+                encoded = await self._awaited(await self._sources.fetched(item, caller), caller, notices)
+            except TrichordError as error:
+                error.at(item.field)
+                raise
+            source = media.SOURCES[encoded.source]
+            span.set_attributes({names.SOURCE: source, names.TOKENS: encoded.num_rows, names.UNITS: encoded.num_units})
+        media.encoded(item.modality, encoded.embedding, encoded.source, encoded.made_ms / 1e3)
+        return encoded
 
     async def _awaited(self, item: Item, caller: Caller, notices: Notices | None) -> Encoded:
         """What comes of the item once its encoder is awake; again, if that fell asleep before the item's turn."""

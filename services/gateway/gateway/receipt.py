@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 
 from gateway.encoding import Encoded, num_units
+from trichord import finish_reason
+from trichord.telemetry import request_line
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
 
 
@@ -19,6 +21,11 @@ class Receipt:
     def elapsed_ms(self) -> float:
         """Milliseconds since the request came."""
         return (time.perf_counter() - self._started) * 1e3
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last event was made."""
+        return self.stages.total_ms > 0
 
     def admitted(self) -> None:
         """The request was checked and let in."""
@@ -40,6 +47,7 @@ class Receipt:
         """Notes the first token; later calls change nothing."""
         if not self.stages.first_token_ms:
             self.stages.first_token_ms = self.elapsed_ms()
+            request_line.add(ttft_ms=round(self.stages.first_token_ms, 1))
 
     def finished(
         self,
@@ -50,6 +58,7 @@ class Receipt:
         """The last event: usage of the items encoded here and of the ``embeddings`` that the caller brought."""
         self.stages.total_ms = self.elapsed_ms()
         self.stages.decoder.CopyFrom(finished.timings)
+        request_line.add(finish_reason=finish_reason.word(finished.reason), cached_tokens=finished.cached_tokens)
         self.stages.items.extend(item_receipt(item) for item in items)
         every = [*(item.embedding for item in items), *embeddings]
         usage = gateway_pb2.Usage(

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from trichord.errors import TrichordError
+from trichord.telemetry import spans
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Recent(Generic[T]):
         if self._value is None or age_s > STALE_S:
             return await self._renewed(timeout_s)
         if age_s > FRESH_S and self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._refresh(), name="ask again")
+            self._refreshing = asyncio.create_task(self._refresh(), name="ask again", context=spans.background())
         return self._value
 
     async def close(self) -> None:

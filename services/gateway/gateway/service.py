@@ -16,7 +16,6 @@ from gateway.cluster import Cluster
 from gateway.deadline import Deadline
 from gateway.handles import calls as handles
 from gateway.identity.principal import current_principal
-from gateway.trace import TraceContext
 from trichord import request_id
 from trichord.server import remaining_s
 from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
@@ -36,7 +35,8 @@ class OmniService(gateway_pb2_grpc.OmniServiceServicer):
         """Answers a conversation."""
         if not request.request_id:
             request.request_id = f"chat-{request_id.new()}"
-        async with aclosing(Chat(self._cluster, request, self._caller(context, request.priority)).events()) as events:
+        chat = Chat(self._cluster, request, self._caller(context, request.priority), "grpc")
+        async with aclosing(chat.events()) as events:
             async for event in events:
                 yield event
 
@@ -79,4 +79,4 @@ class OmniService(gateway_pb2_grpc.OmniServiceServicer):
     def _caller(self, context: Context, priority: decoder_pb2.Priority = decoder_pb2.PRIORITY_UNSPECIFIED) -> Caller:
         settings = self._cluster.settings
         deadline = Deadline(remaining_s(context, settings.default_deadline_s), settings.hop_margin_s)
-        return Caller(current_principal(), charges.priority(priority), deadline, TraceContext.new())
+        return Caller(current_principal(), charges.priority(priority), deadline)

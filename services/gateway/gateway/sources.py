@@ -10,7 +10,9 @@ from gateway.caller import Caller
 from gateway.conversation import Item, Place
 from gateway.fetch.fetcher import Fetcher
 from gateway.handles.store import HandleStore
+from gateway.metrics.media import fetching
 from trichord.errors import TrichordError
+from trichord.telemetry import names, spans
 from trichord.v1 import gateway_pb2, tensor_pb2
 
 
@@ -34,7 +36,8 @@ class MediaSources:
         if not item.url:
             return item
         started = time.perf_counter()
-        content = await self._fetcher.fetch(item.url, caller.deadline.hop_s())
+        with spans.span("fetch"), fetching():
+            content = await self._fetcher.fetch(item.url, caller.deadline.hop_s())
         return item._replace(content=content, fetch_ms=(time.perf_counter() - started) * 1e3)
 
     async def close(self) -> None:
@@ -64,7 +67,8 @@ class MediaSources:
     async def _of_handle(self, place: Place, tenant: str) -> Item:
         started = time.perf_counter()
         try:
-            media = await self._handles.get(tenant, place.part.media_handle)
+            with spans.span("fetch", attributes={names.PART: place.field}):
+                media = await self._handles.get(tenant, place.part.media_handle)
         except TrichordError as error:
             error.at(place.field)
             raise

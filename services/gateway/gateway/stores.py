@@ -36,8 +36,8 @@ class Stores:
     def open(cls, settings: GatewaySettings) -> Self:
         """Connects to nothing yet. Raises SettingsError if a URL is none."""
         cache_url, state_url = settings.cache_url.get_secret_value(), settings.state_url.get_secret_value()
-        cache, state = RedisLink(cache_url), RedisLink(state_url)
-        media = RedisLink(state_url, timeout_s=_MEDIA_TIMEOUT_S)
+        cache, state = RedisLink(cache_url, store="cache"), RedisLink(state_url, store="state")
+        media = RedisLink(state_url, store="media", timeout_s=_MEDIA_TIMEOUT_S)
         told = settings.store_secret
         secret = told.get_secret_value().encode() if told else secrets.token_bytes(32)
         limits = StoreLimits(max_record_bytes=settings.max_embedding_bytes, ttl_s=settings.embedding_ttl_s)

@@ -14,6 +14,7 @@ from trichord import server
 from trichord.logs import configure
 from trichord.served_model import served_config, served_fingerprint
 from trichord.tls import TlsSettings
+from trichord.triton import metrics_page
 from trichord.triton.client import TritonClient
 
 
@@ -31,15 +32,15 @@ def load(settings: DecoderSettings) -> tuple[Intake, Vocabulary]:
 async def main() -> None:
     """Serves until told to stop; healthy once the model has generated a token."""
     settings = DecoderSettings.from_environment()
-    configure(settings.log_level)
+    configure("llm-decoder", settings.log_level)
     intake, vocabulary = await asyncio.to_thread(load, settings)
     triton = TritonClient(settings.triton, settings.max_message_bytes)
     engine = EngineClient(triton, intake.template.stop_ids, settings.backend)
     front = DecoderFront(intake, vocabulary, engine, default_deadline_s=settings.default_deadline_s)
+    ready = readiness(engine, intake.template)
     try:
-        await server.serve(
-            front.register, readiness(engine, intake.template), settings, tls=TlsSettings.from_environment()
-        )
+        with metrics_page.carried(settings.triton_metrics):
+            await server.serve(front.register, ready, settings, tls=TlsSettings.from_environment())
     finally:
         await triton.close()
 

@@ -18,6 +18,7 @@ from llm_decoder.gauges import Gauges
 from llm_decoder.request import Request
 from llm_decoder.sampler import Sampled, Sampler
 from llm_decoder.scheduler import Scheduled, Scheduler
+from llm_decoder.trail import note_step
 from trichord.errors import DeadlineError, InternalError, TrichordError, UnavailableError
 from trichord.model_config import LlmConfig
 
@@ -74,6 +75,7 @@ class Engine:
 
     def _rest(self) -> None:
         """Nothing can be scheduled for now."""
+        self.gauges.rest(self.scheduler)
         time.sleep(REST_S)
 
     def _take_arrivals(self) -> bool:
@@ -119,6 +121,7 @@ class Engine:
             return
         now_s = time.monotonic()
         self.scheduler.computed(step)
+        note_step(step, started_s, now_s)
         self.gauges.step(self.scheduler, step, num_sampled=len(going_on), seconds=now_s - started_s)
         self._deliver(going_on, sampled, now_s)
 

@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import structlog
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from llm_decoder.delivery import delivered
 from llm_decoder.intake import Work
@@ -25,6 +26,7 @@ from llm_decoder.steering import Steering, Wishes
 from llm_decoder.timings import Timings
 from trichord.errors import TrichordError
 from trichord.settings import Backend
+from trichord.telemetry import spans
 from trichord.tensors import Array
 from trichord.triton.client import Parameter, TritonClient
 
@@ -64,15 +66,21 @@ class EngineClient:
         return await self._triton.model_ready(MODEL)
 
     async def generate(
-        self, work: Work, *, timeout_s: float, is_over: Callable[[int], bool] = lambda sample: False
+        self,
+        work: Work,
+        *,
+        timeout_s: float,
+        is_over: Callable[[int], bool] = lambda sample: False,
+        caller: Span = INVALID_SPAN,
     ) -> AsyncGenerator[EngineOutput, None]:
         """Generates until every sample has had an output with ``finish``. Closing the iterator frees the sequences.
 
         A sample that ``is_over``, asked after each of its outputs, gives its sequence back while the others go on; more
-        of its outputs may be on their way. Raises OverloadedError, UnavailableError, DeadlineError or InternalError.
+        of its outputs may be on their way. The engine is traced as a child of ``caller``. Raises OverloadedError,
+        UnavailableError, DeadlineError or InternalError.
         """
         key = secrets.token_hex(16)
-        parameters = {**self._parameters(work, timeout_s), "key": key}
+        parameters = {**self._parameters(work, timeout_s), **_context(caller), "key": key}
         stream = self._triton.stream(MODEL, _inputs(work), parameters, timeout_s=timeout_s)
         unfinished = set(range(work.sampling.num_samples))
         try:
@@ -90,15 +98,16 @@ class EngineClient:
                         steering.end(output.sample)
         except (GeneratorExit, asyncio.CancelledError):
             if unfinished:
-                self._leave(key, unfinished)
+                has_left = not all(is_over(sample) for sample in unfinished)
+                self._leave(key, Wishes(ended_samples=frozenset(unfinished), has_left=has_left))
             raise
 
-    def _leave(self, key: str, unfinished: Iterable[int]) -> None:
+    def _leave(self, key: str, wishes: Wishes) -> None:
         """Tells the engine, beside everything else, that nobody reads on: Triton passes a cancellation on late."""
 
         async def leave() -> None:
             try:
-                await self._steer(key, Wishes(ended_samples=frozenset(unfinished)))
+                await self._steer(key, wishes)
             except TrichordError as error:
                 log.warning("the engine was not told that a reader left", error=error.message)
 
@@ -109,7 +118,7 @@ class EngineClient:
     async def _steer(self, key: str, wishes: Wishes) -> None:
         """Tells the engine what is wished of a request in progress."""
         ended_samples = json.dumps(sorted(wishes.ended_samples))
-        parameters: dict[str, Parameter] = {"key": key, "is_full": wishes.is_full, "ended_samples": ended_samples}
+        parameters: dict[str, Parameter] = {**wishes._asdict(), "key": key, "ended_samples": ended_samples}
         stream = self._triton.stream(MODEL, _NO_TOKENS, parameters, timeout_s=STEER_TIMEOUT_S)
         async with contextlib.aclosing(stream) as responses:
             async for _ in responses:
@@ -128,6 +137,11 @@ class EngineClient:
             "timeout_s": timeout_s,
             "backend": self._backend,
         }
+
+
+def _context(caller: Span) -> dict[str, Parameter]:
+    """Nothing if ``caller`` is not recorded: the engine then notes nothing either."""
+    return dict(spans.outbound(caller)) if caller.is_recording() else {}
 
 
 def _inputs(work: Work) -> dict[str, Array]:

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import grpc
 import structlog
 
+from llm_decoder import answer_spans, front_metrics
 from llm_decoder.answer import Answer
-from llm_decoder.engine_client import EngineClient
+from llm_decoder.engine_client import MODEL, EngineClient
 from llm_decoder.intake import Intake, Work
 from llm_decoder.prompt import PromptTokens
 from llm_decoder.stopwatch import Stopwatch
@@ -22,6 +23,7 @@ from llm_decoder.vocabulary import Vocabulary
 from trichord import request_id
 from trichord.errors import InternalError
 from trichord.server import remaining_s
+from trichord.telemetry import request_line, spans
 from trichord.v1 import decoder_pb2, decoder_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -54,44 +56,57 @@ class DecoderFront(decoder_pb2_grpc.DecoderServiceServicer):
         stopwatch = Stopwatch()
         timeout_s = remaining_s(context, self._default_deadline_s)
         request_id.check(request.request_id)
-        work = await _prepared(self._intake.admit, request)
+        with spans.span("prepare") as preparing:
+            work = await _prepared(self._intake.admit, request)
+            preparing.set_attributes(answer_spans.of_prompt(work.prompt))
         stopwatch.tokenized()
         prompt_tokens = _counts(work.prompt)
         name = request.request_id or request_id.new()
+        _begin_line(name, self._intake.config.model, prompt_tokens)
         started = decoder_pb2.GenerateStarted(request_id=name, prompt_tokens=prompt_tokens)
         yield decoder_pb2.GenerateResponse(started=started)
         answers = [
             Answer(self._vocabulary, self._intake.template.stop_ids, work.sampling, sample)
             for sample in range(work.sampling.num_samples)
         ]
-        async with contextlib.aclosing(self._chunks(work, answers, stopwatch, timeout_s)) as chunks:
-            async for chunk in chunks:
-                yield decoder_pb2.GenerateResponse(chunk=chunk)
+        try:
+            async with (
+                front_metrics.counted(prompt_tokens, answers, stopwatch),
+                contextlib.aclosing(self._chunks(work, answers, stopwatch, timeout_s)) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield decoder_pb2.GenerateResponse(chunk=chunk)
+        finally:
+            _end_line(answers, stopwatch)
         yield decoder_pb2.GenerateResponse(finished=_finished(answers, prompt_tokens, stopwatch))
 
     async def _chunks(
         self, work: Work, answers: Sequence[Answer], stopwatch: Stopwatch, timeout_s: float
     ) -> AsyncGenerator[decoder_pb2.TokenChunk, None]:
         """The chunks of the answers, until each has a reason to end; leaving early frees the sequences."""
-        stream = self._engine.generate(
-            work,
-            timeout_s=timeout_s - stopwatch.elapsed_s,
-            is_over=lambda sample: answers[sample].reason is not None,
-        )
-        async with contextlib.aclosing(stream) as outputs:
-            async for output in outputs:
-                stopwatch.took(output)
-                chunk = answers[output.sample].take(output)
-                if chunk.text or chunk.token_ids:
-                    yield chunk
-                if all(answer.reason is not None for answer in answers):
-                    return
-        raise InternalError("The engine ended an answer without saying why.")
+        with answer_spans.of_stream(f"triton {MODEL}", answers, stopwatch) as begun:
+            stream = self._engine.generate(
+                work,
+                timeout_s=timeout_s - stopwatch.elapsed_s,
+                is_over=lambda sample: answers[sample].reason is not None,
+                caller=begun,
+            )
+            async with contextlib.aclosing(stream) as outputs:
+                async for output in outputs:
+                    stopwatch.took(output)
+                    chunk = answers[output.sample].take(output)
+                    if chunk.text or chunk.token_ids:
+                        yield chunk
+                    if all(answer.reason is not None for answer in answers):
+                        return
+            raise InternalError("The engine ended an answer without saying why.")
 
     async def CountTokens(  # noqa: N802, D102
         self, request: decoder_pb2.CountTokensRequest, context: Context
     ) -> decoder_pb2.CountTokensResponse:
-        prompt = await _prepared(self._intake.count, request)
+        with spans.span("prepare") as preparing:
+            prompt = await _prepared(self._intake.count, request)
+            preparing.set_attributes(answer_spans.of_prompt(prompt))
         return decoder_pb2.CountTokensResponse(
             prompt_tokens=_counts(prompt), context_tokens=self._intake.limits.context_tokens
         )
@@ -116,6 +131,22 @@ async def _prepared(prepare: Callable[[Request], Result], request: Request) -> R
     if request.ByteSize() <= INLINE_BYTES and not request.sampling.response_format.json_schema:
         return prepare(request)
     return await asyncio.to_thread(prepare, request)
+
+
+def _begin_line(name: str, model: str, prompt_tokens: decoder_pb2.PromptTokens) -> None:
+    num_tokens = prompt_tokens.text + prompt_tokens.image + prompt_tokens.audio
+    request_line.add(operation="chat", request_id=name, model=model, input_tokens=num_tokens)
+
+
+def _end_line(answers: Sequence[Answer], stopwatch: Stopwatch) -> None:
+    """Tells the log how far an answer came, one that broke off too."""
+    timings = stopwatch.timings
+    request_line.add(
+        output_tokens=sum(answer.num_tokens for answer in answers),
+        cached_tokens=stopwatch.num_cached_tokens,
+        queue_ms=round(timings.queue_ms, 1),
+        ttft_ms=round(timings.first_token_ms, 1),
+    )
 
 
 def _finished(

@@ -19,6 +19,8 @@ class Reading(NamedTuple):
 
     num_running: int = 0
     num_waiting: int = 0
+    num_resting: int = 0
+    """Sequences in progress that wait for their readers to take what is undelivered."""
     kv_use: float = 0.0
     """Share of the cache's blocks that sequences hold."""
     batch_size: int = 0
@@ -29,11 +31,26 @@ class Reading(NamedTuple):
     """Tokens sampled a second, a running mean over steps."""
 
 
+class Totals(NamedTuple):
+    """What the engine did since it started."""
+
+    steps: int = 0
+    step_seconds: float = 0.0
+    """All steps together; what is left of the time the engine waited."""
+    prompt_tokens: int = 0
+    """Tokens of prompts computed, again after a preemption too; one that was left alone counts as an answer's."""
+    cached_tokens: int = 0
+    """Tokens of prompts found in the cache."""
+    output_tokens: int = 0
+    """Tokens sampled."""
+    preemptions: int = 0
+
+
 class Gauges:
-    """The latest reading."""
+    """The latest reading, and the totals."""
 
     def __init__(self) -> None:
-        self.reading = Reading()
+        self.reading, self.totals = Reading(), Totals()
 
     def step(self, scheduler: Scheduler, step: Sequence[Scheduled], *, num_sampled: int, seconds: float) -> None:
         """Notes a step that took ``seconds`` and yielded ``num_sampled`` tokens."""
@@ -42,12 +59,26 @@ class Gauges:
         self.reading = Reading(
             num_running=len(scheduler.running),
             num_waiting=len(scheduler.waiting),
+            num_resting=scheduler.num_resting,
             kv_use=1 - blocks.num_free_blocks / blocks.num_blocks,
             batch_size=len(step),
             step_tokens=sum(scheduled.num_tokens for scheduled in step),
             tokens_per_second=before + SMOOTHING * (now - before) if before else now,
         )
+        totals = self.totals
+        self.totals = Totals(
+            steps=totals.steps + 1,
+            step_seconds=totals.step_seconds + seconds,
+            prompt_tokens=totals.prompt_tokens + sum(number for _, number in step if number > 1),
+            cached_tokens=scheduler.num_cached_tokens,
+            output_tokens=totals.output_tokens + num_sampled,
+            preemptions=scheduler.num_preemptions,
+        )
+
+    def rest(self, scheduler: Scheduler) -> None:
+        """Notes that every sequence waits for its reader, so that there is no step."""
+        self.reading = self.reading._replace(num_resting=scheduler.num_resting, batch_size=0, step_tokens=0)
 
     def idle(self) -> None:
-        """Notes that there is nothing to do."""
+        """Notes that there is nothing to do. What was done stays done."""
         self.reading = Reading()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from llm_decoder.block_manager import BlockKey, block_key, root_key
 from llm_decoder.sampling_limits import Sampling
 from llm_decoder.timings import Timings
+from llm_decoder.trail import Trail
 from trichord.errors import RequestError, TrichordError
 from trichord.model_config import LlmConfig
 
@@ -89,6 +90,8 @@ class Request:
     """Where those rows stand in the prompt, ascending."""
     leader: Request | None = None
     """Another sample of the same prompt; this one starts when that one's prompt is in the cache, and shares it."""
+    trail: Trail | None = None
+    """What it meets, if it is traced."""
 
     allowed_tokens: Callable[[Sequence[int]], torch.Tensor] | None = None
     """Constrained decoding: output so far to a bool mask [V] of the tokens that may come next, or a TrichordError."""

@@ -56,6 +56,12 @@ class Scheduler:
         self.blocks, self.limits = blocks, limits
         self.waiting: list[Request] = []
         self.running: list[Request] = []
+        self.num_resting = 0
+        """Sequences that ran and were left out of the last step, because their readers are behind."""
+        self.num_cached_tokens = 0
+        """Tokens of prompts that were found in the cache, since the start."""
+        self.num_preemptions = 0
+        """Since the start."""
 
     @property
     def has_work(self) -> bool:
@@ -91,6 +97,7 @@ class Scheduler:
         step: list[Scheduled] = []
         by_rank = sorted(self.running, key=lambda request: self._rank(request, now_s))
         active = [request for request in by_rank if not request.sink.is_full()]
+        self.num_resting = len(by_rank) - len(active)
         for request in active:
             if request.is_decoding and self._make_room(request, step, now_s):
                 step.append(Scheduled(request, 1))
@@ -144,6 +151,9 @@ class Scheduler:
             if request.scheduled_s is None:
                 request.scheduled_s = now_s
                 request.num_cached_tokens = request.num_computed_tokens
+                self.num_cached_tokens += request.num_cached_tokens
+            if request.trail:
+                request.trail.starts(now_s, request.num_cached_tokens)
 
     def _displace_for(self, request: Request, now_s: float) -> bool:
         """Preempts the last in rank of the running that rest or, if none do, that are of a lower priority."""
@@ -151,7 +161,7 @@ class Scheduler:
         last = max(resting or self.running, key=lambda running: self._rank(running, now_s), default=None)
         if last is None or not (resting or self._rank(last, now_s)[0] > self._rank(request, now_s)[0]):
             return False
-        self._preempt(last)
+        self._preempt(last, now_s)
         return True
 
     def _take_blocks(self, request: Request) -> bool:
@@ -178,16 +188,19 @@ class Scheduler:
         while not self.blocks.num_free_blocks:
             victims = [victim for victim in self.running if victim not in scheduled]
             victim = max(victims, key=lambda victim: self._rank(victim, now_s))
-            self._preempt(victim)
+            self._preempt(victim, now_s)
             if victim is request:
                 return False
         request.block_table += self.blocks.take(1)
         return True
 
-    def _preempt(self, request: Request) -> None:
+    def _preempt(self, request: Request, now_s: float) -> None:
         """Back to waiting; its tokens will be computed again, less what is still known of them."""
         self._give_back(request)
         request.num_preemptions += 1
+        if request.trail:
+            request.trail.preempted(now_s)
+        self.num_preemptions += 1
         self.running.remove(request)
         self.waiting.append(request)
 

@@ -25,6 +25,8 @@ class Wishes(NamedTuple):
     """Whether so much is undelivered that its sequences should rest."""
     ended_samples: frozenset[int] = frozenset()
     """Samples that nobody wants more of."""
+    has_left: bool = False
+    """Whether that is because the reader gave up, and not because they are complete."""
 
 
 class Steering:

@@ -13,7 +13,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
+from opentelemetry.context import Context
 
+from llm_decoder import trail_spans
 from llm_decoder.coalescing import Pace
 from llm_decoder.courier import Courier
 from llm_decoder.engine import Engine
@@ -21,8 +23,12 @@ from llm_decoder.grammar.constraint import Grammars
 from llm_decoder.request import Finish, Priority, Request, Span
 from llm_decoder.sampling_limits import SAMPLING_PARAMETERS, Sampling
 from llm_decoder.timings import Timings
+from llm_decoder.traced_sink import TracedSink
+from llm_decoder.trail import Trail
 from trichord.errors import InternalError, RequestError, TrichordError
 from trichord.settings import Backend
+from trichord.telemetry import names
+from trichord.triton.model_tracing import parent_of, record_queue
 
 ASK_PERIOD_S = 0.25
 """Seconds between two questions to Triton whether a request was cancelled: each is a round trip between processes."""
@@ -50,7 +56,12 @@ class TritonRequests:
                 raise ValueError(f"its front was told {parameters['backend']}, this model {self._backend}")
             self._sinks[parameters["key"]] = sink
             constraints = self._grammars.constraints(parameters["json_schema"], parameters["num_samples"])
-            for sample, constraint in zip(parse(request, parameters, sink), constraints, strict=True):
+            samples = parse(request, parameters, sink)
+            if (parent := parent_of(request, parameters)) is not None:
+                self._trace(samples, parent)
+                began_ns = time.time_ns()
+                self._courier.send(lambda: record_queue(parameters, began_ns))
+            for sample, constraint in zip(samples, constraints, strict=True):
                 sample.allowed_tokens = constraint
                 sample.sink = self._pace.coalesced(sample.sink)
                 self._engine.submit(sample)
@@ -63,10 +74,23 @@ class TritonRequests:
         """Sends what is to be sent, and ends; call it after the engine's own."""
         self._courier.close()
 
+    def _trace(self, samples: Sequence[Request], parent: Context) -> None:
+        """Has what the samples meet in the engine told once each is over, as children of ``parent``."""
+        attributes = {names.SIMULATED: True} if self._backend == "simulated" else {}
+
+        def tell(trail: Trail) -> None:
+            self._courier.send(lambda: trail_spans.tell(trail, parent, attributes))
+
+        for number, sample in enumerate(samples):
+            sample.trail = Trail(sample.arrival_s, number)
+            assert isinstance(sample.sink, SampleSink)
+            sample.sink = TracedSink(sample.sink, sample.trail, tell)
+
     def _steer(self, wishes: Mapping[str, Any]) -> None:
         """Notes what the front wishes of a request in progress; see ``steering.Wishes``."""
         if sink := self._sinks.get(wishes["key"]):  # else it is over already
             sink.is_full = wishes["is_full"]
+            sink.has_left = wishes["has_left"]
             sink.ended_samples |= frozenset(json.loads(wishes["ended_samples"]))
 
 
@@ -123,6 +147,8 @@ class TritonSink:
         """Whether so much is undelivered that the samples should rest."""
         self.ended_samples: frozenset[int] = frozenset()
         """Samples that the front wants no more of."""
+        self.has_left = False
+        """Whether that is because it gave up."""
 
     def of_sample(self, number: int) -> SampleSink:
         """Where sample ``number``'s tokens go."""
@@ -209,6 +235,11 @@ class SampleSink:
     def is_full(self) -> bool:
         """See ``request.Sink``."""
         return self._sink.is_full
+
+    @property
+    def is_satisfied(self) -> bool:
+        """See ``traced_sink.SatisfiableSink``."""
+        return self._has_ended and not self._sink.has_left
 
     @property
     def _has_ended(self) -> bool:

@@ -11,11 +11,14 @@ from typing import Any
 
 import grpc
 import numpy as np
+from opentelemetry.trace import SpanKind
 
 from trichord.errors import DeadlineError
+from trichord.media import metrics
 from trichord.model_config import ModelConfig
 from trichord.served_model import check_rows
 from trichord.server import remaining_s
+from trichord.telemetry import names, request_line, spans
 from trichord.tensors import Array, to_proto
 from trichord.triton.client import TritonClient
 from trichord.v1 import tensor_pb2, vision_pb2, vision_pb2_grpc
@@ -45,7 +48,13 @@ class VisionFront(vision_pb2_grpc.VisionEncoderServiceServicer):
     async def EncodeImage(  # noqa: N802, D102
         self, request: vision_pb2.EncodeImageRequest, context: Context
     ) -> vision_pb2.EncodeImageResponse:
-        return await self.encode(request.image, remaining_s(context, self._settings.default_deadline_s))
+        request_line.add(operation="encode", model=self._config.model, bytes=len(request.image))
+        async with metrics.counting_refusals("image"):
+            response = await self.encode(request.image, remaining_s(context, self._settings.default_deadline_s))
+        rows, grid = response.embedding.values.shape[0], response.embedding.grid
+        request_line.add(tokens=rows, tiles=rows // grid.tokens_per_tile)
+        metrics.encoded("image", response.timings, num_units=rows // grid.tokens_per_tile)
+        return response
 
     async def GetModel(  # noqa: N802, D102
         self, request: vision_pb2.VisionEncoderServiceGetModelRequest, context: Context
@@ -75,7 +84,9 @@ class VisionFront(vision_pb2_grpc.VisionEncoderServiceServicer):
         """Rows [tokens, hidden] of an image, checked to be what the model was asked for."""
         tile_sizes = np.array([image.plan.tile_shapes], np.int32)
         inputs: dict[str, Array] = {"PATCHES": image.patches[None], "TILE_SIZES": tile_sizes}
-        rows = (await self._triton.infer(MODEL, inputs, timeout_s=timeout_s))["EMBEDDING"]
+        attributes: spans.Attributes = {names.MODALITY: "image", names.UNITS: len(image.plan.tile_shapes)}
+        with spans.span(f"triton {MODEL}", SpanKind.CLIENT, attributes):
+            rows = (await self._triton.infer(MODEL, inputs, timeout_s=timeout_s))["EMBEDDING"]
         shape = (image.plan.num_tokens(self._config.resampler.num_queries), self._config.llm.hidden_size)
         return check_rows(rows[0], shape, self._settings, self._config)
 

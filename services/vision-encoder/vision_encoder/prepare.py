@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from PIL import Image
 
 from trichord.media.slicing import Size, SlicingPlan, plan_slices
 from trichord.model_config import ModelConfig
+from trichord.telemetry import names
+from trichord.telemetry.turns import turn
 from vision_encoder.byte_budget import ByteBudget
 from vision_encoder.image import DECODE_BYTES_PER_PIXEL, open_image, to_rgb
 from vision_encoder.settings import VisionSettings
@@ -56,17 +59,21 @@ class Preparer:
 
     async def prepare(self, data: bytes) -> Prepared:
         """Decodes and cuts a file's image. Raises MediaError, field "image"."""
-        return await asyncio.get_running_loop().run_in_executor(self._workers, self._prepare, data, time.perf_counter())
+        arrived_s, loop = time.perf_counter(), asyncio.get_running_loop()
+        with turn("decode", {names.MODALITY: "image"}) as begins:
+            return await loop.run_in_executor(self._workers, self._prepare, data, arrived_s, begins)
 
     def close(self) -> None:
         """Drops what waits, and returns when what has begun is done."""
         self._workers.shutdown(cancel_futures=True)
 
-    def _prepare(self, data: bytes, arrived_s: float) -> Prepared:
+    def _prepare(self, data: bytes, arrived_s: float, begins: Callable[[], None]) -> Prepared:
+        begins()
         with (
             open_image(data, self._limits) as image,
             self._memory.hold(image.width * image.height * DECODE_BYTES_PER_PIXEL),
         ):
+            begins()  # a file that is no image has not waited for memory
             started_s = time.perf_counter()
             cut_image = self._cut(image)
         content_sha256 = hashlib.sha256(data).hexdigest()

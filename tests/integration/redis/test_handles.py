@@ -226,11 +226,11 @@ class AwayOnce(RedisLink):
 
     number = 2
 
-    async def run(self, command: Any) -> Any:
+    async def run(self, command: Any, name: str = "command") -> Any:
         self.number -= 1
         if self.number == 0:
             raise RedisAwayError("away")
-        return await super().run(command)
+        return await super().run(command, name)
 
 
 async def test_media_that_did_not_arrive_are_not_counted(server: RedisServer) -> None:

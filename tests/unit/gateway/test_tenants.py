@@ -10,7 +10,6 @@ from gateway.chat import Chat
 from gateway.deadline import Deadline
 from gateway.handles.calls import put_media
 from gateway.identity.principal import Principal, Scope
-from gateway.trace import TraceContext
 from tests.unit.gateway.lab import Lab, chat_request, image
 from trichord.errors import NotFoundError
 from trichord.v1 import gateway_pb2
@@ -18,12 +17,12 @@ from trichord.v1 import gateway_pb2
 
 def caller(tenant: str) -> Caller:
     principal = Principal.of(tenant, "key", list(Scope), b"s" * 32)
-    return Caller(principal, Priority.LIVE, Deadline(30, 0.05), TraceContext.new())
+    return Caller(principal, Priority.LIVE, Deadline(30, 0.05))
 
 
 async def chat(lab: Lab, tenant: str, part: gateway_pb2.Part) -> gateway_pb2.Usage:
     """What a tenant's question about a medium took."""
-    events = [event async for event in Chat(lab.cluster, chat_request(part), caller(tenant)).events()]
+    events = [event async for event in Chat(lab.cluster, chat_request(part), caller(tenant), "grpc").events()]
     return events[-1].finished.usage
 
 

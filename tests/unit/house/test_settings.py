@@ -17,6 +17,7 @@ import gateway.settings
 import gateway.waking.settings
 import llm_decoder.loading
 import llm_decoder.settings
+import local_cluster.traces.settings
 import vision_encoder.settings
 from trichord.settings import FrontSettings, ModelSettings, ServiceSettings, Settings
 from trichord.telemetry.settings import TelemetrySettings
@@ -33,6 +34,7 @@ SERVICES = (
     audio_encoder.settings.AudioSettings,
     autoscaler.settings.AutoscalerSettings,
     llm_decoder.settings.DecoderSettings,
+    local_cluster.traces.settings.TracesSettings,
 )
 SHARED = (ServiceSettings, FrontSettings, ModelSettings, TelemetrySettings, TlsSettings)
 CLASSES = (*SERVICES, *SHARED, gateway.identity.settings.AuthSettings, llm_decoder.loading.EngineSettings)

@@ -297,7 +297,8 @@ async def test_leaving_closes_the_engines_stream(stub: Stub, triton: Any, vocabu
     await asyncio.wait_for(triton.calls[0].closed.wait(), 10)
     assert triton.calls[0].num_responses < 1000
     await until(lambda: triton.controls)
-    assert triton.controls == [{"key": triton.calls[0].parameters["key"], "is_full": False, "ended_samples": "[0]"}]
+    key = triton.calls[0].parameters["key"]
+    assert triton.controls == [{"key": key, "is_full": False, "ended_samples": "[0]", "has_left": True}]
 
 
 async def test_an_answer_that_ended_by_itself_needs_no_word(stub: Stub, triton: Any) -> None:

@@ -91,7 +91,7 @@ def test_up_chat_and_down(trichord: Trichord, cluster_home: Path) -> None:
 
     facts = status(trichord)
     assert facts["phase"] == "ready"
-    assert [process["phase"] for process in facts["processes"]] == ["ready"] * 9
+    assert [process["phase"] for process in facts["processes"]] == ["ready"] * 10
     assert trichord("status").returncode == 0
 
     chat = ("chat", "hello", "--max-tokens", "5", "--target", f"127.0.0.1:{port}")
@@ -139,7 +139,7 @@ def test_the_next_up_cleans_up_after_a_killed_supervisor(trichord: Trichord, clu
     again = trichord(*up)
     assert again.returncode == 0, again.stderr
     old, new = ({process["pid"] for process in facts["processes"]} for facts in (before, status(trichord)))
-    assert len(new) == 9
+    assert len(new) == 10
     assert not [pid for pid in old if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 
 

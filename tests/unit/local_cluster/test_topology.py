@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from local_cluster import topology
+from local_cluster import preparation, topology
 from local_cluster.stores import Stores
 from local_cluster.topology import ClusterSpec, Places, Process, Scaling
 from trichord.triton.runtime import Triton
@@ -60,6 +60,72 @@ def test_the_gateway_is_told_its_stores(processes: dict[str, Process]) -> None:
     assert env["TRICHORD_GATEWAY_STORE_SECRET"] == "s" * 32
 
 
+@pytest.mark.parametrize("service", ["vision-encoder", "audio-encoder", "llm-decoder"])
+def test_a_fronts_page_of_metrics_carries_its_own_tritons(processes: dict[str, Process], service: str) -> None:
+    front, triton = processes[service], processes[f"{service}-triton"]
+    [listens] = [value for key, value in front.env.items() if key.endswith("_METRICS_LISTEN")]
+    [carries] = [value for key, value in front.env.items() if key.endswith("_TRITON_METRICS")]
+    assert listens == f"127.0.0.1:{front.metrics_port}"
+    assert carries == f"http://127.0.0.1:{triton.metrics_port}/metrics"
+    assert f"--metrics-port={triton.metrics_port}" in triton.argv
+
+
+def test_the_gateway_and_the_autoscaler_have_a_page_of_metrics(processes: dict[str, Process]) -> None:
+    for process in (processes["gateway"], topology.autoscaler(7400, SCALED)):
+        setting = f"TRICHORD_{process.name.upper()}_METRICS_LISTEN"
+        assert process.env[setting] == f"127.0.0.1:{process.metrics_port}"
+
+
+TRACED = replace(PLACES, otlp_url="http://127.0.0.1:7407", keeps_traces=True)
+
+
+def test_a_cluster_that_keeps_its_traces_tells_every_process_where() -> None:
+    traced = {process.name: process for process in topology.processes(7400, "float32", TRACED, cores=2)}
+    keeper = traced.pop("traces")
+    assert (keeper.port, keeper.readiness, keeper.tier) == (7407, "http", 0)
+    assert keeper.env["TRICHORD_TRACES_PORT"] == "7407"
+    assert f"http://{topology.traces_address(7400)}" == TRACED.otlp_url
+    told = {name for name, process in traced.items() if process.env.get(topology.OTLP_SETTING) == TRACED.otlp_url}
+    assert told == set(traced) - {"cache-store", "state-store"}
+    for name in ("vision-encoder-triton", "audio-encoder-triton", "llm-decoder-triton"):
+        assert "--trace-config=opentelemetry,url=http://127.0.0.1:7407/v1/traces" in traced[name].argv
+    assert traced["gateway"].env["TRICHORD_HTTP_TRACES_URL"] == "http://127.0.0.1:7407/traces/{trace_id}"
+    taken = topology.ports([keeper, *traced.values(), topology.autoscaler(7400, replace(SCALED, keeps_traces=True))])
+    assert len(taken) == len(topology.ports(traced.values())) + 1 + 3
+
+
+def test_spans_that_go_elsewhere_need_no_keeper_and_those_that_go_nowhere_are_not_made() -> None:
+    for url in ("http://collector:4318", ""):
+        places = replace(PLACES, otlp_url=url)
+        elsewhere = {process.name: process for process in topology.processes(7400, "float32", places, cores=2)}
+        assert "traces" not in elsewhere
+        assert elsewhere["gateway"].env[topology.OTLP_SETTING] == url
+        assert "TRICHORD_HTTP_TRACES_URL" not in elsewhere["gateway"].env
+        argv = " ".join(elsewhere["llm-decoder-triton"].argv)
+        assert ("opentelemetry,url=http://collector:4318/v1/traces" in argv) == bool(url)
+
+
+def test_replicas_and_what_scales_them_send_their_spans_too() -> None:
+    scaled = replace(SCALED, otlp_url="http://127.0.0.1:7407", keeps_traces=True)
+    every = [topology.autoscaler(7400, scaled)]
+    for slots in topology.replicas(7400, "float32", scaled, cores=2).values():
+        every += [process for slot in slots for process in slot]
+    assert {process.env[topology.OTLP_SETTING] for process in every} == {"http://127.0.0.1:7407"}
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [(None, ("http://127.0.0.1:7407", True)), ("", ("", False)), ("http://c:4318", ("http://c:4318", False))],
+)
+def test_a_person_says_where_spans_go(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, expected: tuple[str, bool]
+) -> None:
+    monkeypatch.delenv(topology.OTLP_SETTING, raising=False)
+    if named is not None:
+        monkeypatch.setenv(topology.OTLP_SETTING, named)
+    assert preparation.where_spans_go(ClusterSpec(checkpoint=Path("/c/tiny"))) == expected
+
+
 def test_only_the_decoder_may_use_every_core(processes: dict[str, Process]) -> None:
     threads = {name: process.env["OMP_NUM_THREADS"] for name, process in processes.items()}
     assert {name for name, number in threads.items() if number != "1"} == {"llm-decoder-triton"}
@@ -74,7 +140,8 @@ def test_every_process_runs_in_the_same_dtype(processes: dict[str, Process]) -> 
 
 def test_no_two_processes_share_a_port_or_shared_memory(processes: dict[str, Process]) -> None:
     taken = topology.ports(processes.values())
-    assert len(taken) == 9 + 3 + 1
+    # The gateway's HTTP, every Triton's metrics, every front's and the gateway's.
+    assert len(taken) == 9 + 1 + 3 + 4
     assert min(taken) == 7400
     assert max(taken) <= 7400 + 23
     prefixes = [process.shm_prefix for process in processes.values() if process.shm_prefix]
@@ -133,8 +200,10 @@ def test_every_replica_has_its_own_names_ports_and_memory(replicas: dict[str, li
         "vision-encoder-2",
     ]
     assert len({process.name for process in every}) == len(every) == 6 + 2 * 3 * 2
-    # The decoder's Triton, the gateway and the autoscaler have two, and so has every replica's Triton.
-    assert len(topology.ports(every)) == len(every) + 3 + 6
+    # All but the stores have a page of metrics; the gateway and the autoscaler speak HTTP too.
+    taken = topology.ports(every)
+    assert len(taken) == len(every) + (len(every) - 2) + 2
+    assert max(taken) <= 7400 + 23 + 12 * 2
     prefixes = [process.shm_prefix for process in every if process.shm_prefix]
     assert not any(a != b and a.startswith(b) for a in prefixes for b in prefixes)
 

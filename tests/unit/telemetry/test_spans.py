@@ -34,6 +34,15 @@ def test_a_failure_is_marked_where_it_happened_and_says_nothing_of_the_request(r
         assert secret not in span.to_json()
 
 
+def test_what_a_peer_told_of_began_there(recorded_spans: RecordedSpans) -> None:
+    told = OverloadedError("Later.")
+    told.is_relayed = True
+    with pytest.raises(OverloadedError), spans.span("call"):
+        raise told
+    call = recorded_spans.one("call")
+    assert (call.attributes[names.ERROR_TYPE], names.ERROR_ORIGIN in call.attributes) == ("OVERLOADED", False)
+
+
 async def test_a_cancelled_task_has_cancelled_spans(recorded_spans: RecordedSpans) -> None:
     async def wait() -> None:
         with spans.span("waiting"):

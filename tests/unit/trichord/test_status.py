@@ -62,6 +62,7 @@ def test_every_error_goes_out_and_comes_back(
     came = from_rpc_error(rpc_error(status), "decoder")
     assert type(came) is cls
     assert (came.message, came.field, came.retry_after_s) == (sent.message, field, retry_after_s)
+    assert (sent.is_relayed, came.is_relayed) == (False, True)
 
 
 @pytest.mark.parametrize("cls", [cls for cls in ALL if issubclass(cls, errors.StartupError)])
@@ -175,6 +176,7 @@ def test_the_text_of_others_stays_inside(code: grpc.StatusCode, cls: type[errors
     assert "vision encoder" in error.message
     assert "10.1.2.3" not in error.message
     assert "secret" not in error.message
+    assert not error.is_relayed
 
 
 def test_a_peer_that_does_not_answer_may_be_asked_again() -> None:

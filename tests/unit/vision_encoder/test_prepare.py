@@ -56,7 +56,7 @@ async def test_what_was_cancelled_while_waiting_is_never_decoded(preparer: Prepa
     entered, leave = threading.Semaphore(0), threading.Event()
     seen = []
 
-    def slow(data: bytes, arrived_s: float) -> None:
+    def slow(data: bytes, *_: object) -> None:
         seen.append(data)
         entered.release()
         leave.wait()

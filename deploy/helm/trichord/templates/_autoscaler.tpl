@@ -18,12 +18,14 @@ checksum/rules: {{ toYaml .values.rules | sha256sum }}
   env:
     {{- include "trichord.secretEnv" (dict "root" .root "variable" "TRICHORD_AUTOSCALER_STATE_URL" "key" "state-url") | nindent 4 }}
     {{- include "trichord.env" (include "trichord.autoscaler.settings" . | fromYaml) | nindent 4 }}
+    {{- include "trichord.resourceEnv" (merge (dict "container" "autoscaler") .) | nindent 4 }}
     {{- with .values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   ports:
     - {name: grpc, containerPort: 6000}
     - {name: health, containerPort: 50052}
+    - {name: metrics, containerPort: 9090}
   {{- include "trichord.grpcProbes" . | nindent 2 }}
   {{- include "trichord.preStop" . | nindent 2 }}
   securityContext: {{- include "trichord.containerSecurity" . | nindent 4 }}
@@ -37,6 +39,7 @@ checksum/rules: {{ toYaml .values.rules | sha256sum }}
 {{- $ours := dict
   "TRICHORD_AUTOSCALER_LISTEN" "0.0.0.0:6000"
   "TRICHORD_AUTOSCALER_HEALTH_LISTEN" "0.0.0.0:50052"
+  "TRICHORD_AUTOSCALER_METRICS_LISTEN" "0.0.0.0:9090"
   "TRICHORD_AUTOSCALER_ADMIN_LISTEN" "127.0.0.1:50060"
   "TRICHORD_AUTOSCALER_MODE" .values.mode
   "TRICHORD_AUTOSCALER_RULES" "/etc/trichord/rules/rules.yaml"
@@ -48,7 +51,8 @@ checksum/rules: {{ toYaml .values.rules | sha256sum }}
 {{- end -}}
 {{- $drain := include "trichord.drainSettings" (merge (dict "prefix" "TRICHORD_AUTOSCALER") .) | fromYaml -}}
 {{- $tls := include "trichord.tlsSettings" . | fromYaml -}}
-{{ mergeOverwrite $ours $drain $tls .values.settings | toYaml }}
+{{- $telemetry := include "trichord.telemetrySettings" . | fromYaml -}}
+{{ mergeOverwrite $ours $drain $tls $telemetry .values.settings | toYaml }}
 {{- end }}
 
 {{- define "trichord.autoscaler.volumes" -}}
@@ -68,6 +72,7 @@ spec:
   selector: {{- include "trichord.selector" . | nindent 4 }}
   ports:
     - {name: grpc, port: 6000, targetPort: grpc, appProtocol: kubernetes.io/h2c}
+    - {name: metrics, port: 9090, targetPort: metrics, appProtocol: http}
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -145,8 +150,6 @@ subjects:
 - from: {{- toYaml .root.Values.networkPolicy.kedaFrom | nindent 4 }}
   ports:
     - {port: grpc, protocol: TCP}
-{{- else }}
-[]
 {{- end }}
 {{- end }}
 

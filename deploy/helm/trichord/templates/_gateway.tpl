@@ -23,12 +23,14 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
     {{- include "trichord.secretEnv" (dict "root" .root "variable" "TRICHORD_GATEWAY_STATE_URL" "key" "state-url") | nindent 4 }}
     {{- include "trichord.secretEnv" (dict "root" .root "variable" "TRICHORD_GATEWAY_STORE_SECRET" "key" "store-secret") | nindent 4 }}
     {{- include "trichord.env" (include "trichord.gateway.settings" . | fromYaml) | nindent 4 }}
+    {{- include "trichord.resourceEnv" (merge (dict "container" "gateway") .) | nindent 4 }}
     {{- with .values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   ports:
     - {name: grpc, containerPort: 50051}
     - {name: http, containerPort: 8080}
+    - {name: metrics, containerPort: 9090}
   startupProbe:
     httpGet: {path: /healthz, port: http}
     periodSeconds: 2
@@ -59,6 +61,7 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
 {{- $root := .root -}}
 {{- $ours := dict
   "TRICHORD_GATEWAY_LISTEN" "0.0.0.0:50051"
+  "TRICHORD_GATEWAY_METRICS_LISTEN" "0.0.0.0:9090"
   "TRICHORD_HTTP_LISTEN" "0.0.0.0:8080"
   "TRICHORD_AUTH_MODE" $root.Values.auth.mode
   "TRICHORD_AUTH_SECRET" "/etc/trichord/auth/tenant-secret"
@@ -82,7 +85,9 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
 {{- $http := include "trichord.drainSettings" (merge (dict "prefix" "TRICHORD_HTTP") .) | fromYaml -}}
 {{- $tls := include "trichord.tlsSettings" . | fromYaml -}}
 {{- if $tls }}{{ $_ := set $tls "TRICHORD_TLS_REQUIRE_CLIENT" (toString $root.Values.tls.requireClients) }}{{ end -}}
-{{ mergeOverwrite $ours $drain $http $tls .values.settings | toYaml }}
+{{- $telemetry := include "trichord.telemetrySettings" . | fromYaml -}}
+{{- if $telemetry }}{{ $_ := set $telemetry "TRICHORD_TELEMETRY_TRUST_PARENT" (toString $root.Values.telemetry.trustParent) }}{{ end -}}
+{{ mergeOverwrite $ours $drain $http $tls $telemetry .values.settings | toYaml }}
 {{- end }}
 
 {{- define "trichord.gateway.volumes" -}}
@@ -106,7 +111,10 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
 {{- end }}
 {{- end }}
 
-{{/* One address for HTTP and for clients behind a balancer; a headless one for gRPC clients that balance by themselves. */}}
+{{/*
+One address for HTTP and for clients behind a balancer; a headless one for gRPC clients that balance by themselves, and
+for Prometheus: metrics are at no address that leads outside.
+*/}}
 {{- define "trichord.gateway.services" }}
 apiVersion: v1
 kind: Service
@@ -133,6 +141,7 @@ spec:
   selector: {{- include "trichord.selector" . | nindent 4 }}
   ports:
     - {name: grpc, port: 50051, targetPort: grpc, appProtocol: kubernetes.io/h2c}
+    - {name: metrics, port: 9090, targetPort: metrics, appProtocol: http}
 {{- with .values.plans }}
 ---
 apiVersion: v1

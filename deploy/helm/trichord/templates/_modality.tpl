@@ -24,12 +24,14 @@ starts first, is killed last, and is there until the front has drained.
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   command: [/opt/trichord/bin/python, -m, {{ .package }}]
   env: {{- include "trichord.env" (include "trichord.modality.settings" . | fromYaml) | nindent 4 }}
+    {{- include "trichord.resourceEnv" (merge (dict "container" "front") .) | nindent 4 }}
     {{- with .values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   ports:
     - {name: grpc, containerPort: 50051}
     - {name: health, containerPort: 50052}
+    - {name: metrics, containerPort: 9090}
   {{- include "trichord.grpcProbes" . | nindent 2 }}
   {{- include "trichord.preStop" . | nindent 2 }}
   securityContext: {{- include "trichord.containerSecurity" . | nindent 4 }}
@@ -46,7 +48,9 @@ starts first, is killed last, and is there until the front has drained.
 {{- $ours := dict
   (printf "%s_LISTEN" $prefix) "0.0.0.0:50051"
   (printf "%s_HEALTH_LISTEN" $prefix) "0.0.0.0:50052"
+  (printf "%s_METRICS_LISTEN" $prefix) "0.0.0.0:9090"
   (printf "%s_TRITON" $prefix) "127.0.0.1:8001"
+  (printf "%s_TRITON_METRICS" $prefix) "http://127.0.0.1:8002/metrics"
   (printf "%s_CHECKPOINT" $prefix) (include "trichord.checkpoint" .root)
   (printf "%s_BACKEND" $prefix) $model.backend
   "OMP_NUM_THREADS" "1"
@@ -54,7 +58,8 @@ starts first, is killed last, and is there until the front has drained.
 {{- if $model.dtype }}{{ $_ := set $ours (printf "%s_DTYPE" $prefix) $model.dtype }}{{ end -}}
 {{- $drain := include "trichord.drainSettings" (merge (dict "prefix" $prefix) .) | fromYaml -}}
 {{- $tls := include "trichord.tlsSettings" . | fromYaml -}}
-{{ mergeOverwrite $ours $drain $tls .values.settings | toYaml }}
+{{- $telemetry := include "trichord.telemetrySettings" . | fromYaml -}}
+{{ mergeOverwrite $ours $drain $tls $telemetry .values.settings | toYaml }}
 {{- end }}
 
 {{/* The model's files are made ready in order: pulled or checked, a repository rendered, then Triton started. */}}
@@ -118,18 +123,20 @@ initContainers:
     - --grpc-port=8001
     - --grpc-restricted-protocol=shared-memory,model-repository,trace,logging:admin=$(TRITON_ADMIN_KEY)
     - --allow-http=false
-    - --metrics-address=0.0.0.0
+    - --metrics-address=127.0.0.1
     - --metrics-port=8002
+    {{- include "trichord.modality.traceFlags" . | nindent 4 }}
   env:
     {{- include "trichord.secretEnv" (dict "root" .root "variable" "TRITON_ADMIN_KEY" "key" "triton-admin-key") | nindent 4 }}
     {{- include "trichord.env" (include "trichord.modality.tritonSettings" . | fromYaml) | nindent 4 }}
+    {{- include "trichord.resourceEnv" (merge (dict "container" "triton") .) | nindent 4 }}
     {{- with .values.triton.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  ports:
-    - {name: metrics, containerPort: 8002}
   livenessProbe:
-    httpGet: {path: /metrics, port: metrics}
+    # Its ports are on loopback, where the kubelet cannot ask.
+    exec:
+      command: [/opt/trichord/bin/python, -I, -S, -c, 'import urllib.request as r; r.urlopen("http://127.0.0.1:8002/metrics", timeout=8)']
     # Nothing listens until the model is loaded: until then the front's startup probe is the one that counts.
     initialDelaySeconds: {{ .values.startSeconds }}
     periodSeconds: 30
@@ -158,7 +165,20 @@ initContainers:
   "HOME" "/tmp"
 -}}
 {{- if $model.dtype }}{{ $_ := set $ours "TRICHORD_MODEL_DTYPE" $model.dtype }}{{ end -}}
-{{ mergeOverwrite $ours .values.triton.settings | toYaml }}
+{{- $telemetry := include "trichord.telemetrySettings" . | fromYaml -}}
+{{ mergeOverwrite $ours $telemetry .values.triton.settings | toYaml }}
+{{- end }}
+
+{{/* Triton's own spans, of requests that come with a trace context and of no others. */}}
+{{- define "trichord.modality.traceFlags" -}}
+{{- with .root.Values.telemetry.otlpUrl }}
+- --trace-config=mode=opentelemetry
+- --trace-config=rate=0
+- --trace-config=level=TIMESTAMPS
+- --trace-config=opentelemetry,url={{ trimSuffix "/" . }}/v1/traces
+- --trace-config=opentelemetry,resource=service.name={{ $.name }}-triton
+- --trace-config=opentelemetry,bsp_schedule_delay=1000
+{{- end }}
 {{- end }}
 
 {{/* svc -> values.triton.resources with the accelerator in its limits, or claimed. */}}
@@ -231,7 +251,7 @@ spec:
   selector: {{- include "trichord.selector" . | nindent 4 }}
   ports:
     - {name: grpc, port: 50051, targetPort: grpc, appProtocol: kubernetes.io/h2c}
-    - {name: metrics, port: 8002, targetPort: metrics, appProtocol: http}
+    - {name: metrics, port: 9090, targetPort: metrics, appProtocol: http}
 {{- if eq .values.accelerator.mode "dra" }}
 ---
 apiVersion: resource.k8s.io/v1
@@ -253,16 +273,11 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Calls from the gateway alone; the metrics page for whoever watches. Triton's own port is on loopback. */}}
+{{/* Calls from the gateway alone. Triton's own ports are on loopback. */}}
 {{- define "trichord.modality.ingress" -}}
 - from: {{- include "trichord.peer" (dict "root" .root "name" "gateway") | nindent 4 }}
   ports:
     - {port: grpc, protocol: TCP}
-{{- with .root.Values.networkPolicy.monitoringFrom }}
-- from: {{- toYaml . | nindent 4 }}
-  ports:
-    - {port: metrics, protocol: TCP}
-{{- end }}
 {{- end }}
 
 {{- define "trichord.modality.egress" -}}

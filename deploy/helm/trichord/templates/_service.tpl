@@ -130,10 +130,12 @@ spec:
   podSelector:
     matchLabels: {{- include "trichord.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
-  ingress: {{- include (printf "trichord.%s.ingress" .kind) . | nindent 4 }}
+  {{- $own := include (printf "trichord.%s.ingress" .kind) . | fromYamlArray }}
+  ingress: {{- concat $own (include "trichord.monitoringIngress" . | fromYamlArray) | default list | toYaml | nindent 4 }}
   egress:
     {{- include "trichord.dnsEgress" .root | nindent 4 }}
     {{- include (printf "trichord.%s.egress" .kind) . | nindent 4 }}
+    {{- include "trichord.collectorEgress" . | nindent 4 }}
     {{- with .values.extraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

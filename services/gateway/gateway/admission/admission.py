@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from gateway.admission.cost import Cost
-from gateway.admission.counters import Counters
 from gateway.admission.lanes import Lanes
 from gateway.admission.limiter import Limiter, Reservation
 from gateway.admission.plan import Plans
 from gateway.admission.standing import Standing
 from gateway.admission.verdict import Verdict
+from gateway.metrics.admission import LOST_SETTLEMENTS, budgets_away, over_budget
 from trichord.errors import OverloadedError, QuotaError, UnavailableError
+from trichord.telemetry import spans
 
 T = TypeVar("T")
 
@@ -45,8 +46,8 @@ class Grant:
 class Admission:
     """The front door."""
 
-    def __init__(self, limiter: Limiter, plans: Plans, lanes: Lanes, counters: Counters) -> None:
-        self.lanes, self.counters = lanes, counters
+    def __init__(self, limiter: Limiter, plans: Plans, lanes: Lanes) -> None:
+        self.lanes = lanes
         self.standing = Standing()
         """How every tenant's budgets stood last, for rate-limit headers."""
         self._limiter, self._plans = limiter, plans
@@ -83,17 +84,20 @@ class Admission:
         return task
 
     async def _reserve(self, reservation: Reservation) -> Verdict:
+        with spans.span("admit"):
+            return await self._judged(reservation)
+
+    async def _judged(self, reservation: Reservation) -> Verdict:
         try:
             verdict = await self._limiter.reserve(reservation)
         except (UnavailableError, OverloadedError) as error:
-            self.counters.requests["unavailable"] += 1
+            budgets_away()
             raise UnavailableError("Quotas cannot be checked now. Try again.", retry_after_s=1.0) from error
         self.standing.note(reservation.tenant, verdict)
         if not verdict.allowed:
             refusal = verdict.refusal()
-            self.counters.requests[refusal.quota] += 1
+            over_budget(refusal.quota)
             raise refusal
-        self.counters.requests["admitted"] += 1
         return verdict
 
     async def _settle(self, reserving: asyncio.Task[Verdict], reservation: Reservation, actual: Cost) -> None:
@@ -104,4 +108,4 @@ class Admission:
         try:
             await self._limiter.settle(reservation, actual)
         except (UnavailableError, OverloadedError):
-            self.counters.lost_settlements += 1
+            LOST_SETTLEMENTS.inc()

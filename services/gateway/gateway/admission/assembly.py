@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.admission.admission import Admission
-from gateway.admission.counters import Counters
 from gateway.admission.lane import Lane, LaneBounds
 from gateway.admission.lanes import LaneName, Lanes
 from gateway.admission.limiter import FallbackLimiter, Limiter, LocalLimiter
@@ -17,23 +16,23 @@ def open_admission(settings: AdmissionSettings, link: RedisLink | None) -> Admis
 
     Raises SettingsError if the plans file is wrong.
     """
-    plans, counters = settings.read_plans(), Counters()
+    plans = settings.read_plans()
     slots: dict[LaneName, int] = {
         "text": settings.text_slots,
         "image": settings.image_slots,
         "audio": settings.audio_slots,
     }
-    lanes = {name: Lane(name, _bounds(settings, num_slots), counters) for name, num_slots in slots.items()}
-    return Admission(_limiter(settings, link, counters), plans, Lanes(lanes, plans), counters)
+    lanes = {name: Lane(name, _bounds(settings, num_slots)) for name, num_slots in slots.items()}
+    return Admission(_limiter(settings, link), plans, Lanes(lanes, plans))
 
 
-def _limiter(settings: AdmissionSettings, link: RedisLink | None, counters: Counters) -> Limiter:
+def _limiter(settings: AdmissionSettings, link: RedisLink | None) -> Limiter:
     if link is None:
         return LocalLimiter(share=1.0)
     shared = RedisLimiter(link)
     if settings.fail_closed:
         return shared
-    return FallbackLimiter(shared, LocalLimiter(settings.local_share), counters.fell_back)
+    return FallbackLimiter(shared, LocalLimiter(settings.local_share))
 
 
 def _bounds(settings: AdmissionSettings, num_slots: int) -> LaneBounds:

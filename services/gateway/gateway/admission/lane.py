@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from gateway.admission.counters import Counters, ShedReason
 from gateway.admission.drain_rate import DrainRate
 from gateway.admission.load import Load
 from gateway.admission.priority_queue import Priority, PriorityQueue
+from gateway.metrics.admission import QUEUE_DELAY, SHEDS, QueueReason
 from trichord.errors import DeadlineError, OverloadedError
+from trichord.telemetry import names, spans
+from trichord.telemetry.exemplars import exemplar
 
 UNMEASURED_RETRY_S = 1.0
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 300.0
@@ -54,15 +56,18 @@ class Ticket:
 class Lane:
     """See the module."""
 
-    def __init__(
-        self, name: str, bounds: LaneBounds, counters: Counters, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._name, self._bounds, self._counters, self._clock = name, bounds, counters, clock
+    def __init__(self, name: str, bounds: LaneBounds, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._bounds, self._clock = name, bounds, clock
         self._queue: PriorityQueue[Ticket] = PriorityQueue(bounds.batch_ageing_s)
         self._rate = DrainRate(bounds.num_slots)
         self._num_used = 0
         self.load = Load(clock)
         """What there is to do, for whoever scales replicas."""
+
+    @property
+    def num_queued(self) -> int:
+        """How many wait."""
+        return len(self._queue)
 
     @asynccontextmanager
     async def slot(
@@ -74,19 +79,26 @@ class Lane:
         DeadlineError if against expectation it did.
         """
         ticket = Ticket(tenant, max(1, cost), weight, priority, self._clock())
-        self._join(ticket, deadline_s)
+        with spans.span("lane", attributes={names.MODALITY: self._name}):
+            await self._turn(ticket, deadline_s)
         try:
-            await self._granted(ticket, deadline_s)
             yield ticket
         finally:
             self._leave(ticket)
+
+    async def _turn(self, ticket: Ticket, deadline_s: float) -> None:
+        self._join(ticket, deadline_s)
+        try:
+            await self._granted(ticket, deadline_s)
+        except BaseException:
+            self._leave(ticket)
+            raise
 
     def _join(self, ticket: Ticket, deadline_s: float) -> None:
         if self._num_used == self._bounds.num_slots:
             self._check_room(ticket, deadline_s)
         self._queue.push(ticket, ticket.joined_s)
         self.load.joined(ticket.cost)
-        self._counters.queued(self._name, ticket.tenant, 1)
         self._dispatch()
 
     def _check_room(self, ticket: Ticket, deadline_s: float) -> None:
@@ -107,8 +119,8 @@ class Lane:
         limit = min(self._bounds.max_queued_per_tenant, num_free)
         return limit // 2 if ticket.priority is Priority.BATCH else limit
 
-    def _shed(self, reason: ShedReason, retry_after_s: float | None) -> OverloadedError:
-        self._counters.shed[self._name, reason] += 1
+    def _shed(self, reason: QueueReason, retry_after_s: float | None) -> OverloadedError:
+        SHEDS.labels(reason, self._name).inc()
         after_s = UNMEASURED_RETRY_S if retry_after_s is None else min(max(retry_after_s, MIN_RETRY_S), MAX_RETRY_S)
         what = {
             "queue_full": f"The {self._name} queue is full.",
@@ -121,9 +133,10 @@ class Lane:
             async with asyncio.timeout(deadline_s):
                 await ticket.granted.wait()
         except TimeoutError as error:
-            self._counters.shed[self._name, "expired"] += 1
+            SHEDS.labels("expired", self._name).inc()
             message = f"The request's deadline passed in the {self._name} queue. Allow a longer one or try again."
             raise DeadlineError(message) from error
+        QUEUE_DELAY.labels(self._name).observe(ticket.waited_s, exemplar())
 
     def _leave(self, ticket: Ticket) -> None:
         if ticket.granted.is_set():
@@ -134,7 +147,6 @@ class Lane:
         else:
             self._queue.remove(ticket)
             self.load.left(ticket.cost)
-            self._counters.queued(self._name, ticket.tenant, -1)
 
     def _dispatch(self) -> None:
         now_s = self._clock()
@@ -142,8 +154,6 @@ class Lane:
             self._num_used += 1
             ticket.granted_s = now_s
             ticket.granted.set()
-            self._counters.queued(self._name, ticket.tenant, -1)
-            self._counters.waited(self._name, ticket.tenant, ticket.waited_s)
             self.load.started(ticket.cost, ticket.waited_s)
         if not self._num_used:
             self._queue.rest()

@@ -31,6 +31,10 @@ class Lanes:
         """See Lane.slot; the weight is that of the tenant's plan."""
         return self._lanes[lane].slot(tenant, cost, self._plans.of(tenant).weight, priority, deadline_s)
 
+    def num_queued(self) -> Mapping[LaneName, int]:
+        """How many wait in each."""
+        return {name: lane.num_queued for name, lane in self._lanes.items()}
+
     def load(self, lane: LaneName) -> Load:
         """What a lane has to do."""
         return self._lanes[lane].load

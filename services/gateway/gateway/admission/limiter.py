@@ -14,6 +14,7 @@ from gateway.admission.bucket import Buckets
 from gateway.admission.cost import Cost
 from gateway.admission.plan import Plan
 from gateway.admission.verdict import FOR_EVER_MS, Verdict
+from gateway.metrics.admission import FALLBACKS
 from trichord.errors import OverloadedError, UnavailableError
 
 MAX_LOCAL_TENANTS = 10_000
@@ -99,16 +100,15 @@ class LocalLimiter:
 class FallbackLimiter:
     """The shared limiter, and while it is away the local one."""
 
-    def __init__(self, shared: Limiter, local: LocalLimiter, on_fallback: Callable[[], None]) -> None:
-        """``on_fallback`` is called for every request that the local one decided."""
-        self._shared, self._local, self._on_fallback = shared, local, on_fallback
+    def __init__(self, shared: Limiter, local: LocalLimiter) -> None:
+        self._shared, self._local = shared, local
 
     async def reserve(self, reservation: Reservation) -> Verdict:
         """See Limiter; never raises."""
         try:
             return await self._shared.reserve(reservation)
         except (UnavailableError, OverloadedError):
-            self._on_fallback()
+            FALLBACKS.inc()
             return await self._local.reserve(reservation)
 
     async def settle(self, reservation: Reservation, actual: Cost) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from gateway.admission.cost import Amounts, Cost
 from gateway.admission.limiter import Reservation
@@ -38,9 +39,13 @@ class RedisLimiter:
         """See Limiter."""
         return await self._run("settle", reservation, reservation.cost.credit(actual)) == [1]
 
-    async def _run(self, operation: str, reservation: Reservation, amounts: Amounts) -> list[int]:
+    async def _run(
+        self, operation: Literal["reserve", "settle"], reservation: Reservation, amounts: Amounts
+    ) -> list[int]:
         plan = reservation.plan
         pairs: list[int] = [figure for pair in zip(plan.limits(), amounts, strict=True) for figure in pair]
         arguments: list[Argument] = [operation, reservation.id, reservation.lease_ms, plan.concurrency, *pairs]
-        reply: list[int] = await self._link.run(lambda redis: SCRIPT(redis, keys(reservation.tenant), arguments))
+        reply: list[int] = await self._link.run(
+            lambda redis: SCRIPT(redis, keys(reservation.tenant), arguments), f"budgets {operation}"
+        )
         return reply

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from opentelemetry import trace
+
+from trichord.telemetry import spans
 
 T = TypeVar("T")
 
@@ -24,12 +29,14 @@ class _Flight(Generic[T]):
     def __init__(self, task: asyncio.Task[T]) -> None:
         self.task = task
         self.num_waiting = 0
+        self.begun_in = trace.get_current_span()
 
 
 class Flights(Generic[T]):
     """At most one piece of work for each key at a time.
 
-    The work belongs to all who wait for it: one who is cancelled leaves, the last to leave cancels it.
+    The work belongs to all who wait for it: one who is cancelled leaves, the last to leave cancels it. Its spans are in
+    the trace of who began it; the others' have one, "flight", that links there.
     """
 
     def __init__(self) -> None:
@@ -48,13 +55,14 @@ class Flights(Generic[T]):
             flight = self._flights[key] = _Flight(asyncio.create_task(work(), name="encode once"))
             flight.task.add_done_callback(lambda task: self._landed(key, task))
         flight.num_waiting += 1
-        try:
-            await asyncio.wait({flight.task})
-        finally:
-            flight.num_waiting -= 1
-            if not flight.num_waiting and not flight.task.done():
-                self._abandon(key, flight.task)
-        return Landed(flight.task.result(), led)
+        with nullcontext() if led else _waiting(flight):
+            try:
+                await asyncio.wait({flight.task})
+            finally:
+                flight.num_waiting -= 1
+                if not flight.num_waiting and not flight.task.done():
+                    self._abandon(key, flight.task)
+            return Landed(flight.task.result(), led)
 
     def _abandon(self, key: bytes, task: asyncio.Task[T]) -> None:
         del self._flights[key]  # at once: who comes now must not join what is being cancelled
@@ -68,3 +76,7 @@ class Flights(Generic[T]):
                 task.exception()  # retrieved: nobody is left to tell
         else:
             del self._flights[key]
+
+
+def _waiting(flight: _Flight[Any]) -> AbstractContextManager[object]:
+    return spans.span("flight", links=spans.link_with(flight.begun_in))

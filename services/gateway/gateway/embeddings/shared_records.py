@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from trichord.errors import OverloadedError
 from trichord.redis_link import RedisAwayError, RedisLink
-from trichord.redis_script import RedisScript
+from trichord.redis_script import Argument, RedisScript
 
 LEASE_S = 3.0
 """How long a dead leader holds the others up; a live one renews its lease thrice as often."""
@@ -61,7 +61,7 @@ class SharedRecords:
             record = await redis.get(keys[0])
             return await _FIND(redis, keys, [token, self._lease_ms]) if record is None else record
 
-        answer = await self._link.run(command)
+        answer = await self._link.run(command, "embedding find")
         if answer == 1:
             return "ours"
         return "theirs" if answer == 0 else answer
@@ -72,30 +72,32 @@ class SharedRecords:
         async def command(redis: Redis) -> Any:
             return await redis.get(_keys(digest)[0])
 
-        record: bytes | None = await self._link.run(command)
+        record: bytes | None = await self._link.run(command, "embedding get")
         return record
 
     async def keep(self, digest: bytes, token: bytes, record: bytes, ttl_s: float) -> bool:
         """Keeps a record about so long and ends our lease; tells whether, for not while another holds the lease."""
         # Spread, so that what was kept together is not forgotten together.
         ttl_ms = round(ttl_s * 1e3 * random.uniform(0.9, 1.0))  # noqa: S311
-        return bool(await self._link.run(lambda redis: _KEEP(redis, _keys(digest), [token, record, ttl_ms])))
+        arguments: list[Argument] = [token, record, ttl_ms]
+        return bool(await self._link.run(lambda redis: _KEEP(redis, _keys(digest), arguments), "embedding keep"))
 
     async def release(self, digest: bytes, token: bytes) -> None:
         """Ends our lease, if we hold it: another may go at once."""
-        await self._link.run(lambda redis: _RELEASE(redis, _keys(digest), [token]))
+        await self._link.run(lambda redis: _RELEASE(redis, _keys(digest), [token]), "lease release")
 
     async def discard(self, digest: bytes) -> None:
         """Forgets a record."""
-        await self._link.run(lambda redis: redis.delete(_keys(digest)[0]))
+        await self._link.run(lambda redis: redis.delete(_keys(digest)[0]), "embedding discard")
 
     async def hold(self, digest: bytes, token: bytes) -> None:
         """Renews our lease until cancelled, or until it is lost. Raises nothing."""
+        arguments: list[Argument] = [token, self._lease_ms]
         held = True
         while held:
             await asyncio.sleep(self._lease_s / 3)
             try:
-                held = bool(await self._link.run(lambda redis: _RENEW(redis, _keys(digest), [token, self._lease_ms])))
+                held = bool(await self._link.run(lambda redis: _RENEW(redis, _keys(digest), arguments), "lease renew"))
             except (RedisAwayError, OverloadedError):
                 continue
 

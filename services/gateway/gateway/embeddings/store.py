@@ -19,9 +19,10 @@ import structlog
 from gateway.embeddings.counters import StoreCounters
 from gateway.embeddings.flights import Flights
 from gateway.embeddings.record import CorruptRecordError, Key, Outcome, Sealer, UnfitError
-from gateway.embeddings.shared_records import LEASE_S, SharedRecords
+from gateway.embeddings.shared_records import LEASE_S, Claim, SharedRecords
 from trichord.errors import DeadlineError, MediaError, OverloadedError, TrichordError
 from trichord.redis_link import RedisAwayError, RedisLink
+from trichord.telemetry import names, spans
 from trichord.v1 import gateway_pb2, tensor_pb2
 
 log = structlog.get_logger(__name__)
@@ -122,7 +123,9 @@ class EmbeddingStore:
         started = time.perf_counter()
         for fingerprint in fingerprints:
             key = await _aside(len(content), self._sealer.key, tenant, modality, content, fingerprint)
-            record = await self._tried(self._records.peek(key.digest))
+            with spans.span("store lookup") as looking:
+                record = await self._tried(self._records.peek(key.digest))
+                looking.set_attribute(names.LOOKUP, "hit" if record else "miss")
             if record is None or (outcome := await self._opened(key, record)) is None:
                 continue
             self._count(outcome, STORE)
@@ -168,20 +171,26 @@ class EmbeddingStore:
 
     async def _find(self, key: Key, token: bytes) -> tuple[Outcome, gateway_pb2.EmbeddingSource] | None:
         """What is kept, or what another process keeps while we wait. None: ours to encode, under ``token``."""
-        give_up_at, poll_s, source = time.monotonic() + self._limits.max_wait_s, _FIRST_POLL_S, STORE
-        while True:
-            answer = await self._tried(self._records.find(key.digest, token))
-            if answer != "theirs":
-                break
-            if time.monotonic() > give_up_at:
-                return None
-            source = SHARED
-            await asyncio.sleep(poll_s)
-            poll_s = min(poll_s * 1.5, _LAST_POLL_S)
-        if answer in (None, "ours"):
+        with spans.span("store lookup") as looking:
+            answer, source = await self._tried(self._records.find(key.digest, token)), STORE
+            looking.set_attribute(names.LOOKUP, _lookup(answer))
+        if answer == "theirs":
+            with spans.span("flight"):
+                answer, source = await self._theirs(key, token), SHARED
+        if answer in (None, "ours", "theirs"):
             return None
         outcome = await self._opened(key, answer)
         return None if outcome is None else (outcome, source)
+
+    async def _theirs(self, key: Key, token: bytes) -> bytes | Claim | None:
+        """What becomes of another gateway's encode; still "theirs" if that takes too long."""
+        give_up_at, poll_s = time.monotonic() + self._limits.max_wait_s, _FIRST_POLL_S
+        answer: bytes | Claim | None = "theirs"
+        while answer == "theirs" and time.monotonic() <= give_up_at:
+            await asyncio.sleep(poll_s)
+            poll_s = min(poll_s * 1.5, _LAST_POLL_S)
+            answer = await self._tried(self._records.find(key.digest, token))
+        return answer
 
     async def _opened(self, key: Key, record: object) -> Outcome | None:
         num_bytes = len(record) if isinstance(record, bytes) else 0
@@ -239,6 +248,17 @@ class EmbeddingStore:
         except (RedisAwayError, OverloadedError):
             self.counters.redis_failures += 1
             return None
+
+
+def _lookup(answer: bytes | Claim | None) -> str:
+    match answer:
+        case None:
+            return "error"
+        case "ours":
+            return "miss"
+        case "theirs":
+            return "flight"
+    return "hit"
 
 
 async def _aside(num_bytes: int, function: Callable[..., T], *arguments: Any) -> T:

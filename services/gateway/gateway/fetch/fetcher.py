@@ -55,7 +55,7 @@ class Fetcher:
         except (httpcore2.TimeoutException, TimeoutError) as error:
             raise MediaError("The URL was not fetched in time. Send the file itself.") from error
         except (httpcore2.NetworkError, httpcore2.ProtocolError, ssl.SSLError) as error:
-            log.info("a URL was not fetched", host=target.host, error=type(error).__name__)
+            log.info("a URL was not fetched", error=type(error).__name__)
             raise MediaError(NOT_FETCHED) from error
         if not is_image(data):
             raise MediaError("What the URL names is not a PNG, JPEG or WebP file.")

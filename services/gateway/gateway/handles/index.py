@@ -115,7 +115,7 @@ class HandleIndex:
         """Counts media in and sets their time of expiry. Raises OverloadedError when there is no room for them."""
         about = (media.num_bytes, media.modality, media.content_sha256, round(ttl_s * 1e3))
         arguments = (tenant, media.media_handle, *about, self._max_bytes, self._max_tenant_bytes)
-        answer = await self._link.run(lambda redis: _ADD(redis, [f"{PREFIX}expiries"], arguments))
+        answer = await self._link.run(lambda redis: _ADD(redis, [f"{PREFIX}expiries"], arguments), "media count in")
         if answer == b"tenant":
             raise OverloadedError("Your media fill their part of the store. Delete some or let them expire.")
         if answer == b"all":
@@ -126,14 +126,14 @@ class HandleIndex:
 
     async def remove(self, tenant: str, handle: str, content_key: str) -> None:
         """Forgets a handle and its content. Raises NotFoundError if it is not the tenant's."""
-        if not await self._link.run(lambda redis: _REMOVE(redis, [content_key], [tenant, handle])):
+        if not await self._link.run(lambda redis: _REMOVE(redis, [content_key], [tenant, handle]), "media remove"):
             raise not_found()
 
     async def list(self, tenant: str, below: int | None, max_handles: int) -> list[Listed]:
         """The tenant's handles, newest first, from the one before serial ``below`` on."""
         start = "+inf" if below is None else f"({below}"
         arguments = (tenant, start, max_handles)
-        rows = await self._link.run(lambda redis: _LIST(redis, [f"{PREFIX}expiries"], arguments))
+        rows = await self._link.run(lambda redis: _LIST(redis, [f"{PREFIX}expiries"], arguments), "media list")
         return [_listed(*row) for row in rows]
 
 

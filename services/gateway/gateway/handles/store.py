@@ -58,7 +58,8 @@ class HandleStore:
         # Counted first: a gateway that dies in between leaves too much counted until the expiry, never too little.
         await self._index.add(self._digest(tenant), media, ttl_s)
         try:
-            await self._link.run(lambda redis: redis.set(key, sealed, pxat=media.expire_time.ToMilliseconds()))
+            expire_ms = media.expire_time.ToMilliseconds()
+            await self._link.run(lambda redis: redis.set(key, sealed, pxat=expire_ms), "media put")
         except TrichordError:
             with contextlib.suppress(TrichordError):
                 await self.delete(tenant, media.media_handle)
@@ -68,7 +69,7 @@ class HandleStore:
     async def get(self, tenant: str, handle: str) -> Media:
         """The media of a handle. Raises NotFoundError alike if it never was, has expired, or is another tenant's."""
         key = self._content_key(tenant, handle)
-        sealed: object = await self._link.run(lambda redis: redis.get(key))
+        sealed: object = await self._link.run(lambda redis: redis.get(key), "media get")
         if not isinstance(sealed, bytes) or len(sealed) <= _MAC_BYTES:
             raise not_found()
         return await asyncio.to_thread(self._opened, key, sealed)

@@ -11,12 +11,14 @@ from typing import Any
 
 import grpc
 
+from gateway.identity.audit import digest
 from gateway.identity.guard import Call, Guard
 from gateway.identity.principal import Principal, acting
 from gateway.identity.scopes import OPEN_METHODS, SCOPE_OF_METHOD
 from trichord import request_id
 from trichord.errors import RequestError
 from trichord.interceptors import Context, Guarding
+from trichord.telemetry import request_line
 
 _NAMES = "x509_subject_alternative_name"
 """Of gRPC's auth context (gRPC core, GRPC_X509_SAN_PROPERTY_NAME)."""
@@ -63,7 +65,9 @@ class _Acting(Guarding):
 
     @contextlib.asynccontextmanager
     async def _guard(self, context: Context, method: str) -> AsyncIterator[None]:
-        with acting(await self._principal_of(context)):
+        principal = await self._principal_of(context)
+        request_line.add(tenant=digest(principal.tenant))
+        with acting(principal):
             yield
 
 

@@ -7,6 +7,7 @@ an answer is made; everything else here knows HTTP, JSON and the contract of Omn
 
     serving.py         uvicorn in this process; http1.py: its connections, with limits of their own
     routes.py          which path is answered by what
+    traced.py          around every route: its span
     middleware.py      around every route: request id, errors, keys
     desk.py            what handlers have at hand
     connection.py      work that ends when its client leaves or the process drains

@@ -12,7 +12,6 @@ from gateway.chat import Chat
 from gateway.cluster import Cluster
 from gateway.deadline import Deadline
 from gateway.identity.principal import Principal
-from gateway.trace import TraceContext
 from trichord.v1 import decoder_pb2, gateway_pb2
 
 
@@ -49,8 +48,8 @@ class ClusterCore:
         self, request: gateway_pb2.ChatRequest, principal: Principal
     ) -> AsyncGenerator[gateway_pb2.ChatResponse, None]:
         """See ``Core``."""
-        caller = Caller(principal, charges.priority(request.priority), self._deadline(), TraceContext.new())
-        return Chat(self._cluster, request, caller).events()
+        caller = Caller(principal, charges.priority(request.priority), self._deadline())
+        return Chat(self._cluster, request, caller, "http").events()
 
     async def model(self) -> ServedModel:
         """See ``Core``."""

@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import NamedTuple
 
+from opentelemetry import trace
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gateway.identity.principal import Principal
-from gateway.openai_http import body, completion, parameters, strict_json
+from gateway.metrics import chats
+from gateway.openai_http import body, completion, parameters, strict_json, traced
 from gateway.openai_http.answer import Heading
 from gateway.openai_http.body import BodyShare
 from gateway.openai_http.chunks import Chunks
@@ -24,6 +26,7 @@ from gateway.openai_http.refusals import HttpError
 from gateway.openai_http.schema import CompletionRequest
 from gateway.openai_http.translation import Translated, translate
 from trichord.errors import NotFoundError, TrichordError
+from trichord.telemetry import names
 from trichord.v1 import gateway_pb2
 
 JSON = "application/json"
@@ -65,6 +68,7 @@ class ChatCompletions:
                     error.at(asked.translated.paths.of(error.field))
                 if not stream.has_started:
                     raise
+                traced.failed(error)
                 await stream.fail(error)
 
     async def _read(self, scope: Scope, receive: Receive, share: BodyShare) -> Asked:
@@ -86,7 +90,9 @@ class ChatCompletions:
             await _send_whole(send, kept, {"idempotent-replayed": "true"})
             return
         async with self._remembered(slot, CONTENT_TYPE if asked.wanted.stream else JSON) as keep:
-            heading = await self._heading(asked)
+            with chats.refusals("http", asked.translated.request):
+                heading = await self._heading(asked)
+            trace.get_current_span().set_attribute(names.RESPONSE_ID, heading.id)
             events = self._desk.core.answer(asked.translated.request, principal)
             if asked.wanted.stream:
                 await stream.pump(_frames(events, asked, heading, keep))

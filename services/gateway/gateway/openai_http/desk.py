@@ -38,6 +38,8 @@ class Desk:
     standing: Standing = unknown_standing
     idempotency: IdempotencyStore | None = None
     drain: Drain = field(default_factory=Drain)
+    trusts_parent: bool = False
+    """Whether a caller's trace goes on here, and its sampling is obeyed; see ``TelemetrySettings``."""
 
     def __post_init__(self) -> None:
         self.bodies = BodyBudget(self.settings.max_buffered_bytes)

@@ -21,6 +21,8 @@ from starlette.types import Send
 from gateway.openai_http import refusals
 from gateway.openai_http.settings import HttpSettings
 from trichord.errors import InternalError, TrichordError
+from trichord.telemetry import request_line
+from trichord.telemetry.spans import error_type
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +77,7 @@ class EventStream:
 
     async def fail(self, error: Exception) -> None:
         """Ends a stream that has started with an error event; a clean end would pass for success."""
+        request_line.add(error=error_type(error))
         if not isinstance(error, TrichordError):
             log.error("stream failed", exc_info=error)
             error = InternalError("The answer broke off by a fault of the server.")

@@ -1,13 +1,14 @@
 """The Starlette application: which path is answered by what.
 
 ``/healthz``, ``/readyz``, the documentation and other pages are public: static files and two probes, which tell nothing
-of the deployment or of anybody's data. Every other path, those that do not exist included, needs a key.
+of the deployment or of anybody's data; so is the way to its traces, where it has one. Every other path, those that do
+not exist included, needs a key.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,13 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.openai_http import documentation
+from gateway.openai_http import documentation, traces
 from gateway.openai_http.answering import ServedModel
 from gateway.openai_http.completions import JSON, ChatCompletions
 from gateway.openai_http.desk import Desk
 from gateway.openai_http.event_stream import to_json
 from gateway.openai_http.middleware import Envelope, Gatekeeper, on_http_exception
 from gateway.openai_http.responses import Model, ModelList
+from gateway.openai_http.traced import Traced
 from trichord.errors import NotFoundError
 
 PROBES = ("/healthz", "/readyz")
@@ -32,7 +34,7 @@ def build(desk: Desk, pages: Sequence[Route] = ()) -> Starlette:
     """The application; ``app.state.desk`` is what it works with. ``pages`` are further public files."""
     probes = Probes(desk)
     models = Models(desk)
-    pages = [*pages, *(documentation.routes() if desk.settings.docs else ())]
+    pages = [*pages, *(documentation.routes() if desk.settings.docs else ()), *traces.routes(desk.settings.traces_url)]
     routes = [
         Route("/v1/chat/completions", ChatCompletions(desk), methods=["POST"]),
         Route("/v1/models", models.list, methods=["GET"]),
@@ -41,15 +43,25 @@ def build(desk: Desk, pages: Sequence[Route] = ()) -> Starlette:
         Route("/readyz", probes.ready, methods=["GET"]),
         *pages,
     ]
-    public = frozenset([*PROBES, *(page.path for page in pages)])
+    is_public = _public(pages)
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Envelope, desk=desk), Middleware(Gatekeeper, desk=desk, public_paths=public)],
+        middleware=[
+            Middleware(Traced, is_public=is_public, trusts_parent=desk.trusts_parent),
+            Middleware(Envelope, desk=desk),
+            Middleware(Gatekeeper, desk=desk, is_public=is_public),
+        ],
         exception_handlers={HTTPException: on_http_exception},
     )
     app.router.redirect_slashes = False
     app.state.desk = desk
     return app
+
+
+def _public(pages: Sequence[Route]) -> Callable[[str], bool]:
+    paths = frozenset([*PROBES, *(page.path for page in pages)])
+    patterns = [page.path_regex for page in pages if page.param_convertors]
+    return lambda path: path in paths or any(pattern.fullmatch(path) for pattern in patterns)
 
 
 class Probes:

@@ -8,6 +8,8 @@ from pydantic_settings import SettingsConfigDict
 from trichord.settings import Settings
 
 MIB = 1024 * 1024
+TRACE_ID = "{trace_id}"
+"""What stands for a trace's id in a template."""
 
 
 class HttpSettings(Settings):
@@ -39,6 +41,13 @@ class HttpSettings(Settings):
     )
     idempotency_ttl_s: float = Field(600.0, gt=0, description="Seconds that a finished response is kept.")
     docs: bool = Field(True, description="Serve /docs and /openapi.json, without a key. Turn off to hide the contract.")
+    traces_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s{}]+\{trace_id\}[^\s{}]*)?$",
+        description="Where a trace is looked at, as https://jaeger.example/trace/{trace_id}: /traces/ID leads there, "
+        "and the playground's answers do. Whoever reaches this face learns the address: name one that asks who comes. "
+        "Unset: there are no such links.",
+    )
     drain_notice_s: float = Field(
         0.0, ge=0, description="Seconds between failing /readyz and refusing requests: what balancers need to learn."
     )

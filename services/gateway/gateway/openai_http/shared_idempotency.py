@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from gateway.openai_http.idempotency import IdempotencyStore, Slot, Stored, in_progress, other_body
 from trichord.errors import OverloadedError
 from trichord.redis_link import RedisAwayError, RedisLink
-from trichord.redis_script import RedisScript
+from trichord.redis_script import Argument, RedisScript
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,8 @@ class SharedIdempotency:
         name, body = self._name(slot), hmac.digest(self._body_secret, slot.digest, "sha256")
         claim = _RUNNING + body + secrets.token_bytes(_TOKEN_BYTES)
         try:
-            value = await self._link.run(lambda redis: _CLAIM(redis, [name], [claim, self._claim_ms]))
+            arguments: list[Argument] = [claim, self._claim_ms]
+            value = await self._link.run(lambda redis: _CLAIM(redis, [name], arguments), "idempotency claim")
         except (RedisAwayError, OverloadedError):
             return await self._own.claim(slot)
         stored = None if value is None else self._read(name, body, value)
@@ -124,7 +125,7 @@ class SharedIdempotency:
     async def _try(self, command: Callable[[Redis], Awaitable[Any]]) -> None:
         """What fails is not kept: the claim runs out, and the request may be sent again."""
         try:
-            await self._link.run(command)
+            await self._link.run(command, "idempotency settle")
         except (RedisAwayError, OverloadedError):
             log.warning("an idempotency key could not be settled")
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
+from opentelemetry.trace import Span, SpanKind
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -26,12 +27,15 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from gateway.metrics.routing import RETRIES
 from gateway.routing.policy import Choose
 from gateway.routing.pool import Lease, ReplicaPool
 from gateway.routing.replica import Stub
 from gateway.routing.verdict import is_retryable
 from trichord.errors import DeadlineError
 from trichord.retry_budget import RetryBudget
+from trichord.telemetry import names, request_line, spans
+from trichord.telemetry.spans import Metadata
 
 Answer = TypeVar("Answer")
 
@@ -47,8 +51,8 @@ AGAIN = wait_fixed(RECONNECT_S) + wait_random_exponential(multiplier=RECONNECT_S
 MIN_SHARE_S = 1.0
 """Half a deadline shorter than this is no time to answer in: the first attempt has it all."""
 
-Send = Callable[[Stub, float], Answer]
-"""Sends the request over a stub, with seconds that the RPC may last."""
+Send = Callable[[Stub, float, Metadata], Answer]
+"""Sends the request over a stub, with seconds that the RPC may last, and metadata that name its span."""
 
 StreamCall = grpc.aio.UnaryStreamCall[Any, Answer]
 
@@ -58,14 +62,18 @@ class _Opened(NamedTuple, Generic[Answer]):
 
     early: list[Answer]
     rest: AsyncIterator[Answer]
+    span: Span
     resources: AbstractContextManager[object]
 
 
 class Call(Generic[Stub]):
     """A request on its way. Make one for each; raises as ``ReplicaPool.lease`` does."""
 
-    def __init__(self, pool: ReplicaPool[Stub], choose: Choose, timeout_s: float, cost: float = 1.0) -> None:
-        self._pool, self._choose, self._cost = pool, choose, cost
+    def __init__(
+        self, pool: ReplicaPool[Stub], method: str, choose: Choose, timeout_s: float, cost: float = 1.0
+    ) -> None:
+        """``method`` is ``package.Service/Method``: each attempt is a span of that name."""
+        self._pool, self._method, self._choose, self._cost = pool, method, choose, cost
         self._ends_s = time.monotonic() + timeout_s
         self._tried: set[str] = set()
         self._num_attempts = 0
@@ -76,19 +84,29 @@ class Call(Generic[Stub]):
         return await self._retrying()(self._attempt, send)
 
     async def stream(
-        self, send: Send[Stub, StreamCall[Answer]], is_answer: Callable[[Answer], bool]
+        self,
+        send: Send[Stub, StreamCall[Answer]],
+        is_answer: Callable[[Answer], bool],
+        is_last: Callable[[Answer], bool],
     ) -> AsyncGenerator[Answer, None]:
         """The answer's messages; closing the iterator cancels the call.
 
         Messages before the first that ``is_answer`` are held back until it is there: another replica sends its own.
+        Who has the one that ``is_last`` may close the iterator: the call was a success.
         """
         await self._begin()
         opened: _Opened[Answer] = await self._retrying()(self._open, send, is_answer)
+
+        def passed(message: Answer) -> Answer:
+            if is_last(message):
+                spans.succeeded(opened.span)
+            return message
+
         with opened.resources:
             for message in opened.early:
-                yield message
+                yield passed(message)
             async for message in opened.rest:
-                yield message
+                yield passed(message)
 
     async def _begin(self) -> None:
         self._pool.budget.called()
@@ -99,14 +117,14 @@ class Call(Generic[Stub]):
             raise DeadlineError("The deadline passed before a replica was found. Allow a longer one.") from error
 
     async def _attempt(self, send: Send[Stub, Awaitable[Answer]]) -> Answer:
-        with self._lease() as lease:
+        with self._lease() as (lease, span):
             async with asyncio.timeout(lease.patience_s):
-                return await send(lease.stub, self._left_s())
+                return await send(lease.stub, self._left_s(), (*spans.outbound(span), *request_line.outbound()))
 
     async def _open(self, send: Send[Stub, StreamCall[Answer]], is_answer: Callable[[Answer], bool]) -> _Opened[Answer]:
         with ExitStack() as resources:
-            lease = resources.enter_context(self._lease())
-            call = send(lease.stub, self._left_s())
+            lease, span = resources.enter_context(self._lease())
+            call = send(lease.stub, self._left_s(), (*spans.outbound(span), *request_line.outbound()))
             resources.callback(call.cancel)
             messages, early = aiter(call), []
             async with asyncio.timeout(lease.patience_s) as patience:
@@ -115,12 +133,28 @@ class Call(Generic[Stub]):
                     early.append(message)
                     if is_answer(message):
                         lease.answered()
+                        span.add_event(names.FIRST_TOKEN)
                         break
-            return _Opened(early, messages, resources.pop_all())
+            return _Opened(early, messages, span, resources.pop_all())
 
-    def _lease(self) -> AbstractContextManager[Lease[Stub]]:
+    @contextmanager
+    def _lease(self) -> Iterator[tuple[Lease[Stub], Span]]:
+        """A replica for one attempt, and the attempt's span; one that nobody took names no server."""
         self._num_attempts += 1
-        return self._pool.lease(self._choose, self._cost, self._tried, self._patience_s())
+        told: spans.Attributes = {
+            names.RPC_SYSTEM: "grpc",
+            names.RPC_METHOD: self._method,
+            names.ATTEMPT: self._num_attempts,
+        }
+        with (
+            spans.detached(self._method, SpanKind.CLIENT, told) as span,
+            self._pool.lease(self._choose, self._cost, self._tried, self._patience_s()) as lease,
+        ):
+            host, _, port = lease.address.rpartition(":")
+            span.set_attributes(
+                {names.REPLICA: lease.address, names.SERVER_ADDRESS: host, names.SERVER_PORT: int(port)}
+            )
+            yield lease, span
 
     def _patience_s(self) -> float | None:
         settings, share_s = self._pool.settings, self._left_s() / 2
@@ -137,7 +171,7 @@ class Call(Generic[Stub]):
             # The budget last: what stops for another reason spends nothing.
             stop=stop_after_attempt(self._pool.settings.max_attempts)
             | stop_before_delay(self._left_s())
-            | _stop_when_spent(self._pool.budget),
+            | _stop_when_spent(self._pool.budget, self._pool.service),
             reraise=True,
         )
 
@@ -148,8 +182,10 @@ class Call(Generic[Stub]):
 class _stop_when_spent(stop_base):  # noqa: N801  # as tenacity names its own
     """Stops where the service's retry budget has none left; takes one from it otherwise."""
 
-    def __init__(self, budget: RetryBudget) -> None:
-        self._budget = budget
+    def __init__(self, budget: RetryBudget, service: str) -> None:
+        self._budget, self._service = budget, service
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        return not self._budget.spend()
+        has_retry = self._budget.spend()
+        RETRIES.labels(self._service, "retried" if has_retry else "budget_spent").inc()
+        return not has_retry

@@ -12,6 +12,7 @@ from typing import Generic
 import grpc
 import structlog
 
+from gateway.metrics.routing import ATTEMPTS, EJECTIONS, SERVICES
 from gateway.routing import outlier, verdict
 from gateway.routing.membership import Membership
 from gateway.routing.policy import Choose
@@ -23,6 +24,7 @@ from gateway.routing.verdict import Verdict
 from trichord.errors import OverloadedError, TrichordError, UnavailableError
 from trichord.retry_budget import RetryBudget
 from trichord.server import open_channel
+from trichord.telemetry.spans import error_type
 from trichord.tls import TlsSettings
 
 log = structlog.get_logger(__name__)
@@ -41,7 +43,13 @@ class Lease(Generic[Stub]):
         self._replica = replica
         self.patience_s = patience_s
         """Seconds in which it must begin to answer; None: the call's own deadline holds."""
-        self._has_answered = False
+        self.has_answered = False
+        """Whether ``answered`` was called."""
+
+    @property
+    def address(self) -> str:
+        """Whose it is: ``host:port``."""
+        return self._replica.address
 
     @property
     def stub(self) -> Stub:
@@ -50,8 +58,8 @@ class Lease(Generic[Stub]):
 
     def answered(self) -> None:
         """It answers: well, whatever comes of the rest of a stream. Later calls change nothing."""
-        if not self._has_answered:
-            self._has_answered = True
+        if not self.has_answered:
+            self.has_answered = True
             self._replica.learn("well")
 
     def failed(self, judged: Verdict) -> None:
@@ -60,7 +68,7 @@ class Lease(Generic[Stub]):
 
     def abandoned(self) -> None:
         """The caller left, or failed by itself."""
-        if not self._has_answered:
+        if not self.has_answered:
             self._replica.learn("nothing")
 
 
@@ -70,6 +78,8 @@ class ReplicaPool(Generic[Stub]):
     def __init__(self, peer: str, members: Membership[Stub], settings: RoutingSettings) -> None:
         """``peer`` is the service's name for people."""
         self.settings = settings
+        self.service = SERVICES[peer]
+        """What it is called in metrics."""
         self.budget = RetryBudget(settings.retry_ratio, settings.retry_min_per_s, MAX_SAVED_RETRIES)
         self._peer, self._members = peer, members
 
@@ -108,23 +118,28 @@ class ReplicaPool(Generic[Stub]):
         tried.add(replica.address)
         replica.begin(cost)
         lease = Lease(replica, patience_s)
+        outcome = "ok"
         try:
             yield lease
             lease.answered()
         except grpc.aio.AioRpcError as error:
             judged = verdict.judge(error, self._peer)
+            outcome = judged.error.reason
             self._failed(lease, replica, judged)
             raise judged.error from error
         except TimeoutError as error:
             is_telling = patience_s is not None and patience_s >= self.settings.attempt_timeout_s
             judged = verdict.silence(self._peer, is_telling=is_telling)
+            outcome = judged.error.reason
             self._failed(lease, replica, judged)
             raise judged.error from error
-        except BaseException:
+        except BaseException as error:
+            outcome = "ok" if lease.has_answered else error_type(error)
             lease.abandoned()
             raise
         finally:
             replica.end(cost)
+            ATTEMPTS.labels(self.service, outcome).inc()
 
     def snapshot(self) -> list[ReplicaSnapshot]:
         """Every replica as it stands, those that leave last."""
@@ -161,6 +176,7 @@ class ReplicaPool(Generic[Stub]):
         conducts = [member.conduct for member in self._members.members]
         if outlier.is_outlier(replica.conduct, conducts, self.settings.max_ejected_share):
             replica.conduct.eject()
+            EJECTIONS.labels(self.service).inc()
             log.warning("replica ejected", peer=self._peer, address=replica.address)
 
 

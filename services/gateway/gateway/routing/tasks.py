@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from trichord.telemetry import spans
+
 log = structlog.get_logger(__name__)
 
 
@@ -18,8 +20,8 @@ class Tasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Starts one."""
-        task = asyncio.create_task(coroutine, name=name)
+        """Starts one, in nobody's trace: it outlives the request that happens to be the first to need it."""
+        task = asyncio.create_task(coroutine, name=name, context=spans.background())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from gateway.metrics.admission import SHEDS
+from gateway.metrics.media import MODALITIES, held
 from gateway.routing.tasks import Tasks
 from gateway.waking.notices import Notices
 from gateway.waking.startup import Startup
 from trichord.errors import DeadlineError, OverloadedError, UnavailableError
+from trichord.telemetry import spans
 from trichord.v1 import gateway_pb2, tensor_pb2
 
 POLL_S = 0.05
@@ -123,7 +126,10 @@ class WaitingRoom:
         try:
             async with asyncio.timeout(deadline_s):
                 await self._sleeper.known()
-                return await self._held(work, notices) if self.is_asleep else 0.0
+                if not self.is_asleep:
+                    return 0.0
+                with spans.span("wake"):
+                    return await self._held(work, notices)
         except TimeoutError as error:
             message = f"The request's deadline passed while {self._name} was woken. Allow a longer one, or try again."
             raise DeadlineError(message) from error
@@ -143,13 +149,15 @@ class WaitingRoom:
             raise UnavailableError(message, retry_after_s=self._left_s())
         place = self._enter(work, notices)
         try:
-            await place.awake.wait()
+            with held(self._modality):
+                await place.awake.wait()
         finally:
             self._leave(place)
         return self._clock() - place.since_s
 
     def _enter(self, work: Work, notices: Notices) -> _Place:
         if self.num_held >= self._bounds.max_held or not self._bytes.fits(work.num_bytes):
+            SHEDS.labels("room_full", MODALITIES[self._modality]).inc()
             raise self._full()
         place = _Place(work, notices, self._clock())
         if not self._places:

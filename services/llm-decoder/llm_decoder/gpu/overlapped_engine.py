@@ -18,6 +18,7 @@ from llm_decoder.gpu.device_sampler import DeviceSampler, Drawn
 from llm_decoder.gpu.gpu_runner import GpuRunner, Unseen
 from llm_decoder.request import Request
 from llm_decoder.scheduler import Scheduled, Scheduler
+from llm_decoder.trail import note_step
 from llm_decoder.transfer import on_device
 from trichord.errors import InternalError
 
@@ -102,8 +103,9 @@ class OverlappedEngine(Engine):
                 self.scheduler.publish(request, start, start + num_tokens)
         for request in flight.going_on:
             request.num_unseen_tokens -= 1
-        seconds = now_s - max(flight.launched_s, self._landed_s)
-        self.gauges.step(self.scheduler, flight.step, num_sampled=len(sampled), seconds=seconds)
+        began_s = max(flight.launched_s, self._landed_s)
+        note_step(flight.step, began_s, now_s)
+        self.gauges.step(self.scheduler, flight.step, num_sampled=len(sampled), seconds=now_s - began_s)
         self._landed_s = now_s
         alive = [pair for pair in zip(flight.going_on, sampled, strict=True) if not pair[0].is_over]
         self._deliver([request for request, _ in alive], [drawn for _, drawn in alive], now_s)

@@ -11,7 +11,6 @@ import redis
 from gateway.admission.admission import Admission
 from gateway.admission.assembly import open_admission
 from gateway.admission.cost import Cost
-from gateway.admission.counters import Counters
 from gateway.admission.lanes import Lanes
 from gateway.admission.limiter import LocalLimiter, Reservation
 from gateway.admission.plan import Plan, Plans
@@ -19,6 +18,7 @@ from gateway.admission.priority_queue import Priority
 from gateway.admission.redis_limiter import keys
 from gateway.admission.settings import AdmissionSettings
 from gateway.admission.verdict import Verdict
+from tests.metrics_lab import own_metrics
 from trichord.errors import QuotaError, UnavailableError
 from trichord.redis_link import RedisLink
 
@@ -49,9 +49,9 @@ class Scripted(LocalLimiter):
 
 class Door:
     def __init__(self, plan: Plan = PLAN) -> None:
-        self.limiter, self.counters = Scripted(), Counters()
+        self.limiter, self.metrics = Scripted(), own_metrics()
         plans = Plans(plan)
-        self.admission = Admission(self.limiter, plans, Lanes({}, plans), self.counters)
+        self.admission = Admission(self.limiter, plans, Lanes({}, plans))
 
     def admitted(self, **estimate: int):
         return self.admission.admitted("acme", Cost(**estimate), 60.0)
@@ -76,7 +76,7 @@ async def test_an_estimate_is_reserved_and_the_rest_given_back():
         grant.settle(Cost(tokens=300, tiles=3, audio_ms=4000))
     left = {"requests": 59, "tokens": 700, "tiles": 7, "audio_ms": 56_000, "slots": 1}
     assert door.left() == left  # of the two slots this look takes one
-    assert door.counters.requests == {"admitted": 1}
+    assert door.metrics.gained("trichord_sheds_total") == 0
 
 
 async def test_an_overrun_is_taken():
@@ -130,7 +130,8 @@ async def test_a_refusal_says_which_budget_and_how_long(estimate, plan, quota, r
         refused = pytest.ExceptionInfo.from_exception(error)
         refused.match(message)
     assert (refused.value.quota, refused.value.retry_after_s) == (quota, retry_after_s)
-    assert door.counters.requests[quota] == 1
+    of = {"tokens": "text", "tiles": "image", "audio_seconds": "audio"}.get(quota, "all")
+    assert door.metrics.labels("trichord_sheds_total") == [{"reason": f"quota_{quota}", "modality": of}]
 
 
 async def test_a_refused_request_takes_nothing():
@@ -184,14 +185,14 @@ async def test_when_the_call_has_ended_its_slot_is_free():
     for _ in range(10):
         async with door.admitted():
             pass
-    assert door.counters.requests == {"admitted": 10}
+    assert door.metrics.gained("trichord_sheds_total") == 0
 
 
 async def test_who_cannot_be_settled_is_counted_and_not_told():
     door = Door()
     async with door.admitted(tokens=600):
         door.limiter.error = UnavailableError("away")
-    assert door.counters.lost_settlements == 1
+    assert door.metrics.gained("trichord_admission_lost_settlements_total") == 1
 
 
 async def test_budgets_that_cannot_be_looked_at_refuse_if_nobody_guesses():
@@ -200,11 +201,11 @@ async def test_budgets_that_cannot_be_looked_at_refuse_if_nobody_guesses():
     with pytest.raises(UnavailableError, match="Quotas cannot be checked now") as refused:
         await door.admitted().__aenter__()
     assert refused.value.retry_after_s == 1.0
-    assert door.counters.requests == {"unavailable": 1}
+    assert door.metrics.labels("trichord_sheds_total") == [{"reason": "budgets_away", "modality": "all"}]
 
 
 async def test_gateways_share_budgets_in_redis(link: RedisLink, valkey: redis.Redis):
-    settings = AdmissionSettings(tokens_per_min=1000)
+    metrics, settings = own_metrics(), AdmissionSettings(tokens_per_min=1000)
     first, second = open_admission(settings, link), open_admission(settings, link)
     async with first.admitted("acme", Cost(tokens=900), 60.0):
         with pytest.raises(QuotaError):
@@ -213,13 +214,13 @@ async def test_gateways_share_budgets_in_redis(link: RedisLink, valkey: redis.Re
             assert valkey.zcard(keys("acme")[1]) == 1
     async with second.admitted("acme", Cost(tokens=900), 60.0) as grant:
         grant.settle(Cost(tokens=900))
-    assert first.counters.fallbacks == second.counters.fallbacks == 0
+    assert metrics.gained("trichord_admission_fallbacks_total") == 0
     assert valkey.zcard(keys("acme")[1]) == 0
 
 
 @pytest.mark.parametrize("fail_closed", [False, True])
 async def test_without_redis_requests_come_in_by_a_share_or_not_at_all(fail_closed, unused_tcp_port):
-    link = RedisLink(f"redis://127.0.0.1:{unused_tcp_port}")
+    metrics, link = own_metrics(), RedisLink(f"redis://127.0.0.1:{unused_tcp_port}")
     admission = open_admission(AdmissionSettings(concurrency=8, local_share=0.25, fail_closed=fail_closed), link)
     if fail_closed:
         with pytest.raises(UnavailableError):
@@ -228,15 +229,15 @@ async def test_without_redis_requests_come_in_by_a_share_or_not_at_all(fail_clos
         async with admission.admitted("acme", Cost(), 60.0), admission.admitted("acme", Cost(), 60.0):
             with pytest.raises(QuotaError, match="2 requests at once"):
                 await admission.admitted("acme", Cost(), 60.0).__aenter__()
-        assert admission.counters.fallbacks == 3
+        assert metrics.gained("trichord_admission_fallbacks_total") == 3
     await admission.close()
     await link.close()
 
 
 async def test_a_gateway_alone_needs_no_redis_and_defaults_let_a_trial_work():
-    admission = open_admission(AdmissionSettings(), link=None)
+    metrics, admission = own_metrics(), open_admission(AdmissionSettings(), link=None)
     async with admission.admitted("", Cost(tokens=200_000, tiles=100, audio_ms=3_600_000), 60.0):
         for lane in ("text", "image", "audio"):
             async with admission.lanes.slot(lane, "", 1, Priority.LIVE, 60.0) as ticket:
                 assert ticket.waited_s >= 0
-    assert admission.counters.requests == {"admitted": 1}
+    assert metrics.gained("trichord_sheds_total") == 0

@@ -15,6 +15,7 @@ from gateway.admission.limiter import FallbackLimiter, LocalLimiter, Reservation
 from gateway.admission.plan import Plan
 from gateway.admission.redis_limiter import RedisLimiter, keys
 from gateway.admission.verdict import Verdict
+from tests.metrics_lab import own_metrics
 from trichord.errors import OverloadedError, UnavailableError
 from trichord.redis_link import RedisLink
 
@@ -83,8 +84,8 @@ async def test_the_local_limiter_is_bounded(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("error", [UnavailableError("away"), OverloadedError("full")])
 async def test_while_the_shared_one_is_away_the_local_one_decides(error):
-    shared, fallbacks = Switchable(), []
-    both = FallbackLimiter(shared, LocalLimiter(0.5), lambda: fallbacks.append(1))
+    shared, metrics = Switchable(), own_metrics()
+    both = FallbackLimiter(shared, LocalLimiter(0.5))
     assert remaining(await both.reserve(reservation("a")))["concurrency"] == 2
     shared.error, shared.acts = error, False
     assert remaining(await both.reserve(reservation("b")))["concurrency"] == 1
@@ -93,12 +94,12 @@ async def test_while_the_shared_one_is_away_the_local_one_decides(error):
         await both.settle(reservation("a"), Cost())
     shared.error, shared.acts = None, True
     assert await both.settle(reservation("a"), Cost())
-    assert len(fallbacks) == 1
+    assert metrics.gained("trichord_admission_fallbacks_total") == 1
 
 
 async def test_a_slot_that_was_taken_unseen_is_given_back():
     shared = Switchable()
-    both = FallbackLimiter(shared, LocalLimiter(0.5), lambda: None)
+    both = FallbackLimiter(shared, LocalLimiter(0.5))
     shared.error = UnavailableError("the answer came too late")
     await both.reserve(reservation("a"))
     shared.error = None
@@ -131,15 +132,15 @@ async def refusing(unused_tcp_port: int) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("server", [hung, refusing])
 async def test_a_redis_that_is_away_is_never_waited_for_long(server, unused_tcp_port: int):
-    link, fallbacks = RedisLink(f"redis://127.0.0.1:{unused_tcp_port}"), []
-    both = FallbackLimiter(RedisLimiter(link), LocalLimiter(0.5), lambda: fallbacks.append(1))
+    link, metrics = RedisLink(f"redis://127.0.0.1:{unused_tcp_port}"), own_metrics()
+    both = FallbackLimiter(RedisLimiter(link), LocalLimiter(0.5))
     async with server(unused_tcp_port), asyncio.timeout(30):  # waits of the client library's own choosing are minutes
         for i in range(50):
             assert (await both.reserve(reservation(str(i)))).allowed
             assert await both.settle(reservation(str(i)), Cost())
     with pytest.raises(UnavailableError):
         await RedisLimiter(link).reserve(reservation("a"))
-    assert len(fallbacks) == 50
+    assert metrics.gained("trichord_admission_fallbacks_total") == 50
     await link.close()
 
 

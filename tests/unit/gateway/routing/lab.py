@@ -16,12 +16,15 @@ from gateway.routing.settings import RoutingSettings
 from gateway.routing.target import Resolve
 from tests.unit.gateway.fakes import FakeDecoder, FakeVision, image_embedding, serving
 from trichord import server
+from trichord.telemetry.spans import Metadata
 from trichord.v1 import vision_pb2, vision_pb2_grpc
 
 SOON_S = 20
 """Longer than anything here takes on a busy machine; reached only when something hangs."""
 
 MAX_MESSAGE_BYTES = 1 << 20
+
+ENCODE_IMAGE = "trichord.v1.VisionEncoderService/EncodeImage"
 
 Fake = TypeVar("Fake", FakeVision, FakeDecoder)
 
@@ -119,10 +122,10 @@ async def vision_pool(
 async def encode(pool: ReplicaPool[Any], image: bytes = b"I", timeout_s: float = SOON_S, cost: float = 1.0) -> None:
     """Has an image encoded."""
 
-    def send(stub: Any, left_s: float) -> Awaitable[vision_pb2.EncodeImageResponse]:
-        return stub.EncodeImage(vision_pb2.EncodeImageRequest(image=image), timeout=left_s)  # type: ignore[no-any-return]
+    def send(stub: Any, left_s: float, metadata: Metadata) -> Awaitable[vision_pb2.EncodeImageResponse]:
+        return stub.EncodeImage(vision_pb2.EncodeImageRequest(image=image), timeout=left_s, metadata=metadata)  # type: ignore[no-any-return]
 
-    response = await Call(pool, least_cost, timeout_s, cost).unary(send)
+    response = await Call(pool, ENCODE_IMAGE, least_cost, timeout_s, cost).unary(send)
     assert response.embedding == image_embedding(image)
 
 

@@ -38,7 +38,7 @@ async def decoder(target: str, *, is_heard: bool = True, **fields: Any) -> Async
 
 
 def generate(made: Decoder, key: bytes = b"", timeout_s: float = SOON_S) -> Any:
-    return made.generate(decoder_pb2.GenerateRequest(request_id="one"), timeout_s, (), key)
+    return made.generate(decoder_pb2.GenerateRequest(request_id="one"), timeout_s, key)
 
 
 async def kinds(made: Decoder, key: bytes = b"", timeout_s: float = SOON_S) -> list[str]:
@@ -230,7 +230,7 @@ async def test_counting_and_the_model_are_asked_of_any_that_answers(two: Decoder
     async with decoder(two.target) as made:
         assert (await made.model(SOON_S)).model == "fake"
         for _ in range(3):
-            await made.count(decoder_pb2.CountTokensRequest(), SOON_S, ())
+            await made.count(decoder_pb2.CountTokensRequest(), SOON_S)
         assert len(two.fakes[1].counts.requests) == 3
 
 

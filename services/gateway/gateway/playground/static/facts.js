@@ -1,4 +1,5 @@
 // What an answer took, as a line of small facts under it.
+import { hasTraces } from "./deployment.js";
 import { copyButton, html } from "./dom.js";
 
 const REASONS = {
@@ -12,6 +13,8 @@ export function factsLine({ usage, extras, reason, requestId, answer }) {
   if (reason in REASONS) facts.push(fact("none", ...REASONS[reason]));
   if (answer) facts.push(copyButton("Copy", answer, "Copy the answer"));
   if (requestId) facts.push(copyButton("Request id", requestId, `Copy the request id ${requestId}`));
+  const traceId = extras.receipt?.trace_id;
+  if (hasTraces && traceId) facts.push(traceLink(traceId));
   return html("p", { class: "facts" }, ...facts);
 }
 
@@ -32,6 +35,11 @@ function answerFacts({ completion_tokens: tokens }, receipt) {
 
 function fact(modality, words, meaning) {
   return html("span", { class: "fact", "data-modality": modality, title: meaning }, words);
+}
+
+function traceLink(traceId) {
+  const meaning = "How this answer went through every process, in a new tab";
+  return html("a", { class: "trace", href: `/traces/${traceId}`, target: "_blank", rel: "noopener", title: meaning }, "Trace");
 }
 
 function tilesOf({ image_tiles: tiles }) {

@@ -5,6 +5,7 @@ import { button, byId, icon } from "./dom.js";
 import { Gateway } from "./gateway.js";
 import { followEnd } from "./scrolling.js";
 import { Settings } from "./settings.js";
+import { themeButton } from "./theme.js";
 
 const ICONS = {
   "new-chat": "plus", theme: "theme", "open-settings": "sliders", "close-settings": "close", "add-image": "image",
@@ -36,11 +37,7 @@ byId("new-chat").addEventListener("click", () => {
   chat.clear();
   composer.clear();
 });
-byId("theme").addEventListener("click", () => {
-  const { dataset } = document.documentElement;
-  const now = dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  dataset.theme = now === "dark" ? "light" : "dark";
-});
+themeButton(byId("theme"));
 
 followEnd(byId("scroller"), byId("turns"));
 composer.prompt.focus();

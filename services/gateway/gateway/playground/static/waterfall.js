@@ -1,7 +1,8 @@
 // Draws the stages of an answer as an SVG that fits its width, with the same numbers in a table for who cannot see it.
 import { html, svg } from "./dom.js";
 import { Scale } from "./scale.js";
-import { duration, waterfallOf } from "./stages.js";
+import { waterfallOf } from "./stages.js";
+import { duration } from "./units.js";
 
 const NAMES = 72; // pixels for the lanes' names
 const TOP = 22;

@@ -11,15 +11,17 @@ from llm_decoder.triton_request import TritonRequests
 from trichord.logs import configure
 from trichord.settings import ModelSettings
 from trichord.triton import adapter
+from trichord.triton.model_tracing import ModelTracing
 
 
 class TritonPythonModel:
     """One engine; ``execute`` only hands over."""
 
     def initialize(self, args):
-        configure("info")
+        configure("llm-decoder-triton", "info")
         told, settings = ModelSettings.from_environment(), EngineSettings.from_environment()
         torch.set_num_threads(told.threads)
+        self.tracing = ModelTracing("llm-decoder-model", adapter.device(args), told.backend)
         if told.backend == "simulated":
             self.engine = simulated.load_engine(told, settings)
         else:
@@ -36,3 +38,4 @@ class TritonPythonModel:
         self.metrics.close()
         self.engine.close()
         self.requests.close()
+        self.tracing.close()
