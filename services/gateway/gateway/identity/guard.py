@@ -13,6 +13,7 @@ from gateway.identity.audit import NOBODY, AuditLog
 from gateway.identity.key_file import KeyRecord
 from gateway.identity.key_ring import KeyRing, utc_now
 from gateway.identity.last_used import LastUsed
+from gateway.identity.loopback import is_loopback, without_port
 from gateway.identity.oidc import TokenVerifier
 from gateway.identity.principal import Principal, Scope
 from trichord.errors import ForbiddenError, UnauthenticatedError
@@ -33,6 +34,8 @@ class Call(NamedTuple):
     certificate_names: tuple[str, ...] = ()
     """Subject alternative names of the client's certificate, which TLS has verified."""
     request_id: str = ""
+    host: str | None = None
+    """What an HTTP caller believes this gateway to be called, with or without a port; None by gRPC."""
 
 
 class Guard:
@@ -109,9 +112,19 @@ class Guard:
 
 
 class OpenGuard(Guard):
-    """Lets everyone in as one tenant who may do everything that may be done: for a trial on loopback."""
+    """Lets everyone in as one tenant who may do everything that may be done: for a trial on loopback.
+
+    Unless ``takes_any_host``, a browser that came by another name than this machine's own is refused: a stranger's page
+    can have its name resolve to 127.0.0.1, and is of the same origin then (DNS rebinding).
+    """
+
+    def __init__(self, secret: bytes, audit: AuditLog, *, takes_any_host: bool = False) -> None:
+        super().__init__(secret, audit)
+        self._takes_any_host = takes_any_host
 
     async def _authenticate(self, call: Call) -> Principal:
+        if not (self._takes_any_host or call.host is None or is_loopback(without_port(call.host))):
+            raise ForbiddenError("This gateway asks nobody for a key, and answers to localhost and 127.0.0.1 only.")
         return Principal.of(ANONYMOUS, ANONYMOUS, list(Scope), self._secret)
 
 

@@ -28,7 +28,7 @@ def open_guard(settings: AuthSettings, *listens: str) -> Guard:
     secret, audit = _secret(settings.secret), AuditLog(settings.audit)
     if settings.mode == "off":
         _refuse_exposure(settings, listens)
-        return OpenGuard(secret, audit)
+        return OpenGuard(secret, audit, takes_any_host=settings.off_beyond_loopback)
     keys, tokens = settings.mode in ("keys", "both"), settings.mode in ("oidc", "both")
     return Guard(
         secret,

@@ -127,6 +127,7 @@ class Gatekeeper:
                 target=f"{access_log.method(scope)} {scope['path'][:MAX_TARGET_CHARS]}",
                 authorization=Headers(scope=scope).get("authorization"),
                 request_id=scope["request_id"],
+                host=Headers(scope=scope).get("host", ""),
             )
             scope["principal"] = await self._desk.admit(call, AccessScope.CHAT)
             request_line.add(tenant=digest(scope["principal"].tenant))

@@ -143,6 +143,33 @@ async def test_without_auth_everyone_is_one_tenant(audit: Path) -> None:
         await guard.admit(Call("m"), None)
 
 
+OWN = ("localhost", "localhost:7404", "127.0.0.1", "127.0.0.1:7404", "[::1]", "[::1]:7404", None)
+STRANGE = (
+    "",
+    "evil.example",
+    "evil.example:7404",
+    "127.0.0.1.evil.example",
+    "localhost.",
+    "0.0.0.0:7404",
+    "[::2]:1",
+    ":",
+)
+
+
+@pytest.mark.parametrize("host", OWN)
+async def test_without_auth_this_machines_own_names_are_taken(audit: Path, host: str | None) -> None:
+    principal = await OpenGuard(SECRET, AuditLog(audit)).admit(Call("m", host=host), Scope.CHAT)
+    assert principal.tenant == "anonymous"
+
+
+@pytest.mark.parametrize("host", STRANGE)
+async def test_without_auth_a_name_of_a_strangers_is_not(audit: Path, host: str) -> None:
+    with pytest.raises(ForbiddenError):
+        await OpenGuard(SECRET, AuditLog(audit)).admit(Call("m", host=host), Scope.CHAT)
+    anywhere = OpenGuard(SECRET, AuditLog(audit), takes_any_host=True)
+    assert (await anywhere.admit(Call("m", host=host), Scope.CHAT)).tenant == "anonymous"
+
+
 # What is written
 
 
