@@ -121,3 +121,10 @@ def test_the_page_is_served(tiny_cluster):
     with urllib.request.urlopen(f"http://127.0.0.1:{tiny_cluster.port + HTTP_PORT_OFFSET}/", timeout=10) as page:
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert b"Trichord" in page.read()
+
+
+async def test_a_page_under_a_name_of_its_own_is_refused(tiny_cluster, openai_client):
+    """As a browser asks for a stranger's name that resolves to 127.0.0.1: without a key, and from the same origin."""
+    with pytest.raises(openai.PermissionDeniedError):
+        await openai_client.models.list(extra_headers={"host": "evil.example"})
+    assert [model.id async for model in openai_client.models.list()] == ["tiny"]
