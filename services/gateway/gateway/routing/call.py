@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
@@ -50,6 +50,9 @@ AGAIN = wait_fixed(RECONNECT_S) + wait_random_exponential(multiplier=RECONNECT_S
 
 MIN_SHARE_S = 1.0
 """Half a deadline shorter than this is no time to answer in: the first attempt has it all."""
+
+END_S = 0.5
+"""A replica that has sent its last message ends its call at once; one that hangs there is not waited for longer."""
 
 Send = Callable[[Stub, float, Metadata], Answer]
 """Sends the request over a stub, with seconds that the RPC may last, and metadata that name its span."""
@@ -92,21 +95,23 @@ class Call(Generic[Stub]):
         """The answer's messages; closing the iterator cancels the call.
 
         Messages before the first that ``is_answer`` are held back until it is there: another replica sends its own.
-        Who has the one that ``is_last`` may close the iterator: the call was a success.
+        The one that ``is_last`` is held back until the replica has ended the call, so that who has it may leave at
+        once and the replica does not count an answer as cancelled.
         """
         await self._begin()
         opened: _Opened[Answer] = await self._retrying()(self._open, send, is_answer)
 
-        def passed(message: Answer) -> Answer:
+        async def passed(message: Answer) -> Answer:
             if is_last(message):
                 spans.succeeded(opened.span)
+                await _end_of(opened.rest)
             return message
 
         with opened.resources:
             for message in opened.early:
-                yield passed(message)
+                yield await passed(message)
             async for message in opened.rest:
-                yield passed(message)
+                yield await passed(message)
 
     async def _begin(self) -> None:
         self._pool.budget.called()
@@ -177,6 +182,13 @@ class Call(Generic[Stub]):
 
     def _left_s(self) -> float:
         return max(self._ends_s - time.monotonic(), 0.001)
+
+
+async def _end_of(messages: AsyncIterator[object]) -> None:
+    """Waits a little for a stream to end by itself; how it ends changes nothing any more."""
+    with suppress(StopAsyncIteration, TimeoutError, grpc.RpcError):
+        async with asyncio.timeout(END_S):
+            await anext(messages)
 
 
 class _stop_when_spent(stop_base):  # noqa: N801  # as tenacity names its own

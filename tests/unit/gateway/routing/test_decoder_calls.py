@@ -74,6 +74,45 @@ def failing_after(
     return answer
 
 
+# The end
+
+
+async def left_at_the_last(running: Decoders) -> list[str]:
+    """The events of an answer whose reader leaves with the last one."""
+    seen = []
+    async with decoder(running.addresses[0]) as made, contextlib.aclosing(generate(made)) as events:
+        async for event in events:
+            seen.append(event.WhichOneof("event"))
+            if event.HasField("finished"):
+                break
+    return seen
+
+
+async def test_a_replica_ends_its_answer_itself_before_the_last_event_is_passed_on(two: Decoders) -> None:
+    ends: list[str] = []
+
+    async def answer(request: decoder_pb2.GenerateRequest) -> Events:
+        for event in (STARTED, chunk("a"), chunk("b"), FINISHED):
+            yield event
+        await asyncio.sleep(0.05)
+        ends.append("by itself")
+
+    two.fakes[0].answer = answer
+    assert await left_at_the_last(two) == ANSWER
+    assert ends == ["by itself"]
+
+
+async def test_a_replica_that_hangs_after_its_answer_costs_half_a_second_and_no_answer(two: Decoders) -> None:
+    two.fakes[0].answer = stuck_after(STARTED, chunk("a"), chunk("b"), FINISHED)
+    assert await left_at_the_last(two) == ANSWER
+
+
+async def test_what_fails_after_the_last_event_fails_nothing(two: Decoders) -> None:
+    late = UnavailableError("too late")
+    two.fakes[0].answer = failing_after(late, STARTED, chunk("a"), chunk("b"), FINISHED)
+    assert await left_at_the_last(two) == ANSWER
+
+
 # Affinity
 
 
