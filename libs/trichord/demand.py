@@ -130,7 +130,9 @@ def _mean_rate(seen: Sequence[Demand]) -> float | None:
     weight = sum(arrived for _, arrived in measured)
     if not weight:
         return sum(rate for rate, _ in measured) / len(measured)
-    return sum(rate * arrived for rate, arrived in measured) / weight
+    mean = sum(rate * (arrived / weight) for rate, arrived in measured)
+    rates = [rate for rate, _ in measured]
+    return min(max(mean, min(rates)), max(rates))  # rounding, and what is too small for a float, included
 
 
 _PUBLISH = RedisScript("""

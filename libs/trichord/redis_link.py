@@ -49,7 +49,7 @@ DURATION = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 BREAKER_OPEN = Gauge(
-    "trichord_redis_breaker_open", "1 while a store is taken to be away: until a command succeeds; else 0.", ["store"]
+    "trichord_redis_breaker_open", "1 while a store is taken to be away and not even tried; else 0.", ["store"]
 )
 
 Store = Literal["cache", "state", "media"]
@@ -79,12 +79,13 @@ class RedisLink:
         breaker: CircuitBreaker | None = None,
     ) -> None:
         """``store`` is what it is called in metrics."""
-        self._store, self._is_open = store, BREAKER_OPEN.labels(store)
-        self._is_open.set(0)
+        self._store = store
         self._redis = Redis.from_pool(_pool(url, timeout_s, max_connections))
         self._timeout_s = timeout_s
         self._breaker = breaker or CircuitBreaker(MAX_FAILURES, OPEN_S)
         self._running: set[asyncio.Task[Any]] = set()
+        # Read at each scrape: a gateway at rest sends no command that could tell of a store that is back.
+        BREAKER_OPEN.labels(store).set_function(lambda: self._breaker.state == "open")
 
     async def run(self, command: Callable[[Redis], Awaitable[T]], name: str = "command") -> T:
         """What ``command`` makes of the server's answers: bytes, never text. ``name``, fixed words, is its span's.
@@ -125,7 +126,6 @@ class RedisLink:
 
     def _note(self, outcome: Outcome, began_s: float) -> None:
         DURATION.labels(self._store, outcome).observe(time.perf_counter() - began_s, exemplar())
-        self._is_open.set(self._breaker.state != "closed")
 
     async def close(self) -> None:
         """Lets running commands end, and closes all connections."""

@@ -93,6 +93,8 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_connection_age_ms", int(MAX_CONNECTION_AGE_S * 1000)),
         ("grpc.max_connection_age_grace_ms", int(grace_s * 1000)),
+        # A peer's keepalive on a connection that has just become idle would count as abuse, and end it.
+        ("grpc.keepalive_permit_without_calls", 1),
     ]
 
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from trichord.client import OmniClient
     from trichord.v1 import decoder_pb2, gateway_pb2
 
-LOOPBACK = "127.0.0.1:"
-DEFAULT_TARGET = f"{LOOPBACK}7400"
+DEFAULT_TARGET = "127.0.0.1:7400"
 
 Files = list[Path] | None
 
@@ -46,6 +45,7 @@ def chat(
     """Ask one question, with images and sounds before its text, and stream the answer."""
     from trichord import client
     from trichord.v1 import decoder_pb2
+    from trichord_cli import trace
 
     media = [client.image(path.read_bytes()) for path in images or ()]
     media += [client.audio(path.read_bytes()) for path in sounds or ()]
@@ -57,8 +57,8 @@ def chat(
     finished = asyncio.run(_stream(connect, messages, sampling, print_event))
     if not as_json:
         _conclude(finished, show_receipt)
-        if show_receipt and target.startswith(LOOPBACK):
-            typer.echo(f"Through every process: trichord trace {finished.receipt.trace_id[:8]}", err=True)
+        if show_receipt and (command := trace.command(target, finished.receipt.trace_id)):
+            typer.echo(f"Through every process: {command}", err=True)
 
 
 async def _stream(

@@ -124,13 +124,18 @@ def logs(
             typer.echo(f"==> {title} <==\n" + _tail(file, num_lines))
 
 
-def running(name: str) -> ClusterState:
-    """The cluster, or the only one that runs if none was named. Raises ClusterError."""
+def all_running() -> dict[str, ClusterState]:
+    """The clusters that run, by name."""
     from local_cluster.state import RunDirectory
     from trichord.home import home
 
     states = {path.name: RunDirectory(home(), path.name).read() for path in (home() / "run").glob("*")}
-    found = {other: state for other, state in states.items() if state and state.running}
+    return {name: state for name, state in states.items() if state and state.running}
+
+
+def running(name: str) -> ClusterState:
+    """The cluster, or the only one that runs if none was named. Raises ClusterError."""
+    found = all_running()
     if name in found:
         return found[name]
     if name != DEFAULT_NAME or not found:

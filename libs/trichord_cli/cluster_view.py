@@ -62,6 +62,8 @@ def table(state: ClusterState) -> Table:
     simulated = f" (simulated: {facts['simulation']})" if facts["simulation"] else ""
     view = Table(
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # as narrow as a terminal of 80 columns
+        pad_edge=False,
         title=f"cluster {facts['name']}: {facts['checkpoint']}{simulated} on {facts['target']}, {facts['phase']}",
     )
     for column in ("process", "state", "pid", "port", "memory", "restarts", "start", "up"):

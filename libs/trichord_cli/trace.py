@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from trichord.errors import ClusterError, NotFoundError, RequestError, UnavailableError
-from trichord_cli.cluster import DEFAULT_NAME, Name, running
+from trichord_cli.cluster import DEFAULT_NAME, Name, all_running, running
 
 TIMEOUT_S = 5.0
 POLL_S = 0.3
@@ -49,12 +49,20 @@ def trace(
     )
 
 
+def command(target: str, trace_id: str) -> str:
+    """What shows a trace of the local cluster whose gateway ``target`` is; empty if none keeps it."""
+    for name, state in all_running().items():
+        if target == f"127.0.0.1:{state.spec.port}" and any(process.name == "traces" for process in state.processes):
+            return f"trichord trace {trace_id[:8]}" + (f" --name {name}" if name != DEFAULT_NAME else "")
+    return ""
+
+
 def _address(name: str) -> str:
     """Where a cluster keeps its traces."""
     state = running(name)
     ports = [process.port for process in state.processes if process.name == "traces"]
     if not ports:
-        message = f"Cluster {state.spec.name} sends its spans to another collector (TRICHORD_TELEMETRY_OTLP_URL)."
+        message = f"Cluster {state.spec.name} keeps no traces: TRICHORD_TELEMETRY_OTLP_URL was set when it started."
         raise ClusterError(message)
     return f"127.0.0.1:{ports[0]}"
 

@@ -103,6 +103,13 @@ def test_first_tokens_lead_to_traces() -> None:
     assert [target["exemplar"] for target in found["Time to first token"]["targets"]].count(True) == 1
 
 
+def test_a_spent_budget_is_red_and_a_slow_token_too() -> None:
+    found = {panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"] for _, panel in panels()}
+    assert [step["color"] for step in found["Error budget left"]] == ["red", "orange", "green"]
+    assert [step["value"] for step in found["Error budget left"]] == [None, 0.0, 0.5]
+    assert [step["color"] for step in found["Time to first token"]] == ["green", "red"]
+
+
 def test_every_expression_is_promql(tmp_path: Path) -> None:
     """Prometheus' own parser reads them, as rules."""
     asked = [{"record": f"test:expression:{number}", "expr": one.expr} for number, one in enumerate(expressions())]

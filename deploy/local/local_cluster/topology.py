@@ -379,7 +379,8 @@ def _service(
         name=name,
         title=name,
         argv=(sys.executable, "-m", package),
-        env={**env, "OMP_NUM_THREADS": "1"},
+        # gRPC's core would write lines of its own between ours; what is wrong arrives as a status too.
+        env={**env, "OMP_NUM_THREADS": "1", "GRPC_VERBOSITY": "NONE"},
         port=port,
         readiness="health",
         tier=tier,

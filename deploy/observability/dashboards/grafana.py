@@ -117,7 +117,10 @@ def _target(letter: str, query: Query, panel: Panel) -> Json:
 
 
 def _defaults(panel: Panel) -> Json:
-    steps = [{"value": None, "color": "green"}, *({"value": value, "color": color} for value, color in panel.steps)]
+    steps = [
+        {"value": None, "color": panel.lowest},
+        *({"value": value, "color": color} for value, color in panel.steps),
+    ]
     scale: Json = {} if panel.most is None else {"max": panel.most}
     drawn: Json = {"custom": _lines_drawn(panel)} if panel.kind == "timeseries" else {}
     return {"unit": _unit(panel.unit), "min": 0, **scale, "thresholds": {"mode": "absolute", "steps": steps}, **drawn}

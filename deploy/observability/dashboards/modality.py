@@ -70,7 +70,7 @@ GATEWAY = Row(
             "What was turned away at this modality, and what answers were given without. Not nothing: it is full, or "
             "away.",
             (
-                Query(rate("trichord_sheds_total", "reason", OF_MODALITY), "shed: {{reason}}"),
+                Query(f"{rate('trichord_sheds_total', 'reason', OF_MODALITY)} > 0", "shed: {{reason}}"),
                 Query(rate("trichord_skipped_items_total", "reason", OF_MODALITY), "left out: {{reason}}"),
             ),
         ),

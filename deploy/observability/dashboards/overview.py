@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from deploy.observability.dashboards.panel import Dashboard, Panel, Query, Row
-from deploy.observability.dashboards.promql import largest, quantile, rate, ratio, series, total
+from deploy.observability.dashboards.promql import largest, quantile, rate, ratio, series, short_methods, total
 
 QUANTILES = (0.5, 0.95, 0.99)
+LEFT = ((0.0, "orange"), (0.5, "green"))
+"""Of a budget."""
 
 
 def quantiles(histogram: str, labels: str = "", *, exemplars: bool = False) -> tuple[Query, ...]:
@@ -37,6 +39,8 @@ PROMISES = Row(
             kind="stat",
             width=4,
             most=1,
+            steps=LEFT,
+            lowest="red",
         ),
         Panel(
             "First-token budget left",
@@ -47,6 +51,8 @@ PROMISES = Row(
             kind="stat",
             width=4,
             most=1,
+            steps=LEFT,
+            lowest="red",
         ),
         Panel(
             "Requests answered",
@@ -159,8 +165,9 @@ WORK = Row(
             "Sheds by reason",
             "reqps",
             "queue_full, room_full: too few replicas. tenant_queue_full, quota_*: one tenant sends more than its part. "
-            "deadline, expired: waits outlast deadlines. See the modality's dashboard, and `trichord scaling explain`.",
-            (Query(rate("trichord_sheds_total", "reason, modality"), "{{reason}} {{modality}}"),),
+            "deadline, expired: waits outlast deadlines. Empty: none. See the modality's dashboard, and "
+            "`trichord scaling explain`.",
+            (Query(f"{rate('trichord_sheds_total', 'reason, modality')} > 0", "{{reason}} {{modality}}"),),
             is_stacked=True,
         ),
         Panel(
@@ -278,7 +285,7 @@ PROCESSES = Row(
             "Calls in progress",
             "short",
             "Of gRPC, by method. At max_concurrent_rpcs (256) a process refuses more.",
-            (Query(total("trichord_rpc_calls_in_progress", "rpc_method"), "{{rpc_method}}"),),
+            (Query(short_methods(total("trichord_rpc_calls_in_progress", "rpc_method")), "{{rpc_method}}"),),
         ),
         Panel(
             "Calls that fail",
@@ -287,10 +294,12 @@ PROCESSES = Row(
             "without failing calls behind it.",
             (
                 Query(
-                    rate(
-                        "rpc_server_call_duration_seconds_count",
-                        "rpc_method, rpc_response_status_code",
-                        'rpc_response_status_code!~"OK|CANCELLED"',
+                    short_methods(
+                        rate(
+                            "rpc_server_call_duration_seconds_count",
+                            "rpc_method, rpc_response_status_code",
+                            'rpc_response_status_code!~"OK|CANCELLED"',
+                        )
                     ),
                     "{{rpc_method}} {{rpc_response_status_code}}",
                 ),

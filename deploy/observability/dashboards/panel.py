@@ -40,6 +40,8 @@ class Panel:
     """Top of the scale; None: whatever comes."""
     steps: tuple[tuple[float, str], ...] = ()
     """From which value on it has which colour."""
+    lowest: str = "green"
+    """Its colour below the first of them."""
 
 
 class Row(NamedTuple):

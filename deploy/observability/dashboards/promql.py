@@ -42,5 +42,10 @@ def largest(gauge: str, by: str = "", labels: str = "") -> str:
     return f"max{_by(by)}({series(gauge, labels)})"
 
 
+def short_methods(expr: str) -> str:
+    """The label ``rpc_method`` without its package, so that legends can be read: OmniService/Chat."""
+    return f'label_replace({expr}, "rpc_method", "$1", "rpc_method", ".+[.](.+)")'
+
+
 def _by(labels: str) -> str:
     return f" by ({labels}) " if labels else ""

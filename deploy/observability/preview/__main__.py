@@ -1,6 +1,6 @@
 """Draws the dashboards from a cluster that it starts, whose models only wait, under a load of some minutes.
 
-With ``--url``, from the last minutes of a Prometheus that runs already. Tells which panels have no data, which rules
+With ``--url``, from a Prometheus that runs already. Tells which panels have no data, which rules
 fail, and which alerts are on.
 """
 
@@ -26,7 +26,9 @@ from deploy.observability.preview.scraping import INTERVAL_S, keep_targets, scra
 from local_cluster.topology import HTTP_PORT_OFFSET
 
 NAME, PORT, PROMETHEUS = "preview", 7800, "127.0.0.1:7890"
-LOAD_S = 200
+NUM_POINTS = 40
+"""Scrapes that a picture shows."""
+LOAD_S = NUM_POINTS * INTERVAL_S
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[2]
 IMAGES = ROOT / "docs" / "images"
@@ -37,19 +39,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", help="of a Prometheus that scrapes a cluster already")
     parser.add_argument("--into", type=Path, default=IMAGES, help="folder of the pictures")
+    parser.add_argument("--interval", type=int, default=INTERVAL_S, help="seconds between two scrapes of it")
     arguments = parser.parse_args()
     if arguments.url:
-        _told(arguments.url, arguments.into)
+        _told(arguments.url, arguments.interval, arguments.into)
         return
     with tempfile.TemporaryDirectory() as folder, _cluster(), scraping(Path(folder), PROMETHEUS) as url:
         asyncio.run(_loaded(Path(folder)))
-        _told(url, arguments.into)
+        _told(url, INTERVAL_S, arguments.into)
 
 
-def draw_all(server: Prometheus, seconds: int, folder: Path) -> None:
-    """A picture of each dashboard, of the last seconds; on stdout, which panels have no data."""
-    end_s = int(time.time()) // INTERVAL_S * INTERVAL_S
-    window = Window(end_s - seconds, end_s, INTERVAL_S)
+def draw_all(server: Prometheus, interval_s: int, folder: Path) -> None:
+    """A picture of each dashboard, of the last scrapes; on stdout, which panels have no data."""
+    end_s = int(time.time()) // interval_s * interval_s
+    window = Window(end_s - NUM_POINTS * interval_s, end_s, interval_s)
     for dashboard in DASHBOARDS:
         model = grafana.model(dashboard)
         chosen = {choice.name: choice.options[0][1] for choice in dashboard.choices}
@@ -67,9 +70,9 @@ def tell_rules(server: Prometheus) -> None:
         print(f"{alert['state']}: {alert['labels']}")
 
 
-def _told(url: str, folder: Path) -> None:
-    with prometheus(url, INTERVAL_S) as server:
-        draw_all(server, LOAD_S, folder)
+def _told(url: str, interval_s: int, folder: Path) -> None:
+    with prometheus(url, interval_s) as server:
+        draw_all(server, interval_s, folder)
         tell_rules(server)
 
 

@@ -33,13 +33,13 @@ HEAD, TITLE, AXIS, LABELS, LEGEND_LINE = 44, 26, 18, 76, 15
 """Heights of the dashboard's title, a panel's title, its times and a line of its legend; the width of its numbers."""
 MAX_LEGEND_LINES = 3
 DPI = 100
-NUM_COLORS = 96
+NUM_COLORS = 256
 _LEGEND_POINTS = 7.3
-_PAGE, _PANEL, _BORDER, _GRID, _TEXT, _FAINT = "#111217", "#181b1f", "#2b2e34", "#26292f", "#d3d4dc", "#8e8e98"
+_PAGE, _PANEL, _BORDER, _GRID, _TEXT, _FAINT = "#0a0b0e", "#1b1e23", "#2b2e34", "#26292f", "#d3d4dc", "#8e8e98"
 _LINES: Final = (
     "#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#96d98d", "#fade2a", "#ffa6b0",
 )  # fmt: skip
-_LEVELS: Final = {"green": "#73bf69", "red": "#f2495c"}
+_LEVELS: Final = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c"}
 
 
 class Box(NamedTuple):
@@ -100,7 +100,7 @@ class _Page:
         self._figure.savefig(drawn, dpi=DPI)
         file.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(drawn) as image:
-            few = image.convert("RGB").quantize(NUM_COLORS, dither=Image.Dither.NONE)
+            few = image.convert("RGB").quantize(NUM_COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
             few.save(file, optimize=True)
 
 
@@ -132,8 +132,11 @@ def _stat(page: _Page, answer: Answer, box: Box, window: Window) -> None:
     axes.fill_between(window.times_s, np.nan_to_num(values), color=_LINES[0], alpha=0.3, linewidth=0)
     axes.set(xlim=(window.start_s, window.end_s), ylim=(0, max(np.nanmax(values), 1e-9) * 1.1))
     axes.set_axis_off()
-    words = written(last, answer.panel["fieldConfig"]["defaults"]["unit"])
-    page.text(box.left + 10, box.top + box.height * 0.52, words, size=19, color=_LINES[0], weight="bold")
+    defaults = answer.panel["fieldConfig"]["defaults"]
+    first, *steps = defaults["thresholds"]["steps"]
+    color = next((step["color"] for step in reversed(steps) if last >= step["value"]), first["color"])
+    words = written(last, defaults["unit"])
+    page.text(box.left + 10, box.top + box.height * 0.52, words, size=19, color=_LEVELS[color], weight="bold")
 
 
 def _table(page: _Page, answer: Answer, box: Box) -> None:
@@ -166,7 +169,8 @@ def _lines(axes: Axes, answer: Answer, window: Window) -> None:
         axes.fill_between(window.times_s, below, values, color=color, alpha=custom["fillOpacity"] / 100, linewidth=0)
         below = values if is_stacked else below
     if answer.dots:
-        axes.scatter(*zip(*answer.dots, strict=True), s=9, marker="D", color=_LINES[5], linewidths=0, zorder=3)
+        at_s, measured = zip(*answer.dots, strict=True)
+        axes.scatter(at_s, measured, s=9, marker="D", color=_LINES[5], linewidths=0, zorder=3)
 
 
 def _scaled(axes: Axes, defaults: Json, window: Window) -> None:
@@ -182,7 +186,7 @@ def _scaled(axes: Axes, defaults: Json, window: Window) -> None:
     axes.spines[:].set_visible(False)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value, defaults["unit"])))
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 3, 6, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 3, 6, 10], prune="upper"))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time.strftime("%H:%M:%S", time.gmtime(value))))
 
 

@@ -24,12 +24,14 @@ Span = tuple[float, float]
 """Begin and end, as shares of the whole time."""
 ALWAYS: tuple[Span, ...] = ((0.0, 1.0),)
 WAVES: tuple[Span, ...] = ((0.08, 0.34), (0.55, 0.8))
+BURST: tuple[Span, ...] = ((0.55, 0.56),)
+"""At the begin of the second wave, more than the room before a sleeping encoder takes."""
 TIMEOUT_S = 60.0
 NO_IMAGE = b"\x89PNG\r\n\x1a\n"
 NOWHERE = "https://media.invalid/picture.png"
 """RFC 2606: a name that never resolves."""
 SETTINGS = {
-    # Some of the first images of a wave find the room before the sleeping encoder full.
+    # Some of the first images of the second wave find the room before the sleeping encoder full.
     "TRICHORD_WAKING_MAX_HELD": "20",
     "TRICHORD_FETCH_HOSTS": "media.invalid",
     # A GPU computes some 300 tokens of prompts while it reads the weights, so a step may as well take them.
@@ -61,11 +63,12 @@ class Load:
                     group.create_task(self._steadily(kind, begin * seconds, end * seconds))
 
     def _kinds(self) -> Iterator[Kind]:
-        yield Kind(self._text, 3.0, ALWAYS)
+        yield Kind(self._text, 5.0, ALWAYS)
         yield Kind(lambda: self._http_text(self._model), 0.5, ALWAYS)
         yield Kind(lambda: self._http_text("another"), 0.1, ALWAYS)
         yield Kind(self._given_up, 0.2, ALWAYS)
         yield Kind(self._picture, 0.3, WAVES)
+        yield Kind(self._picture, 8.0, BURST)
         yield Kind(lambda: self._picture("answer_without"), 3.0, WAVES)
         yield Kind(self._sound, 1.0, WAVES)
         yield Kind(lambda: self._chat(user(*self._known, "Do they agree?")), 0.7, WAVES)

@@ -73,7 +73,7 @@ class TritonClient:
         try:
             return _outputs(await self._stub.ModelInfer(request, timeout=timeout_s, metadata=_header(context)))
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from error
+            raise _translated(error.code(), error.details() or "") from error
 
     async def stream(
         self, model: str, inputs: Mapping[str, Array], parameters: Mapping[str, Parameter], *, timeout_s: float
@@ -92,14 +92,14 @@ class TritonClient:
             await call.write(_request(model, inputs, told))
             while (message := await call.read()) is not grpc.aio.EOF:
                 if message.error_message:
-                    raise InternalError("The model failed on this request.")
+                    raise _translated(grpc.StatusCode.UNKNOWN, message.error_message)
                 if outputs := _outputs(message.infer_response):
                     yield outputs
                 if message.infer_response.parameters["triton_final_response"].bool_param:
                     return
             raise UnavailableError("The model server ended the stream early. Try again.", retry_after_s=1.0)
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from error
+            raise _translated(error.code(), error.details() or "") from error
         finally:
             call.cancel()
 
@@ -152,12 +152,11 @@ def _outputs(response: Any) -> dict[str, Array]:
     }
 
 
-def _translated(error: grpc.aio.AioRpcError) -> TrichordError:
+def _translated(code: grpc.StatusCode, text: str) -> TrichordError:
     """Triton's codes are not passed on: its queue and its shutdown speak in several (conventions of Triton 24.10).
 
     What our own models refuse begins with its reason.
     """
-    code, text = error.code(), error.details() or ""
     reason, _, message = text.partition(": ")
     if reason in OWN_REASONS:
         own = OWN_REASONS[reason]

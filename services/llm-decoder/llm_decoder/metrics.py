@@ -25,7 +25,7 @@ GAUGES = {
 COUNTERS = {
     "steps": "Steps, each a pass over the sequences of a batch.",
     "step_seconds": "Seconds that steps took, all together.",
-    "prompt_tokens": "Tokens of prompts computed, those computed again after a preemption included.",
+    "prompt_tokens": "Tokens of prompts computed, again after a preemption too; one left alone counts as an answer's.",
     "cached_tokens": "Tokens of prompts whose keys and values were found in the cache.",
     "output_tokens": "Tokens sampled.",
     "preemptions": "Times that a sequence gave its place up to another.",

@@ -27,6 +27,7 @@ class Stopwatch:
         self._arrived_s = time.perf_counter()
         self._timings = decoder_pb2.GenerateTimings()
         self._token_times_ms: list[float] = []
+        self._num_summed_up = 0
         self.num_cached_tokens = 0
         """Tokens of the prompt that the engine found in its cache."""
 
@@ -38,15 +39,19 @@ class Stopwatch:
     @property
     def timings(self) -> decoder_pb2.GenerateTimings:
         """So far."""
-        times_ms = self._token_times_ms
-        if times_ms:
-            self._timings.first_token_ms = times_ms[0]
-            self._timings.decode_ms = times_ms[-1] - times_ms[0]
+        if len(self._token_times_ms) != self._num_summed_up:
+            self._sum_up(self._token_times_ms)
+        return self._timings
+
+    def _sum_up(self, times_ms: list[float]) -> None:
+        """Tells what the tokens' times say; sorts them, so once is enough."""
+        self._num_summed_up = len(times_ms)
+        self._timings.first_token_ms = times_ms[0]
+        self._timings.decode_ms = times_ms[-1] - times_ms[0]
         gaps_ms = sorted(after - before for before, after in itertools.pairwise(times_ms))
         if gaps_ms:
             self._timings.inter_token_p50_ms = gaps_ms[len(gaps_ms) // 2]
             self._timings.inter_token_p99_ms = gaps_ms[len(gaps_ms) * 99 // 100]
-        return self._timings
 
     def tokenized(self) -> None:
         """The prompt is there."""

@@ -71,7 +71,7 @@ def test_what_finds_no_room_is_dropped_and_every_span_is_counted(held: Held) -> 
 
 
 def test_a_collector_that_hangs_does_not_hold_up_the_end(held: Held) -> None:
-    provider = TracerProvider(shutdown_on_exit=False)
+    before, provider = counts(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(Outbox(held, settings()))
     make_spans(provider, 3)
     assert held.reached.wait(20)
@@ -80,6 +80,10 @@ def test_a_collector_that_hangs_does_not_hold_up_the_end(held: Held) -> None:
     ending.join(20)
     assert not ending.is_alive()
     assert not held.go.is_set()
+    held.go.set()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "last spans"]:
+        thread.join(20)
+    assert since(before) == (0, 3, 0), "what was given up is counted, too, once that is known"
 
 
 def test_what_waits_at_the_end_is_sent() -> None:

@@ -31,6 +31,7 @@ from trichord.errors import (
     OverloadedError,
     SettingsError,
 )
+from trichord.interceptors import TRACE_ID
 from trichord.settings import ServiceSettings
 from trichord.status import from_rpc_error
 from trichord.v1 import gateway_pb2, gateway_pb2_grpc
@@ -97,6 +98,18 @@ async def test_a_bug_is_told_by_an_id_that_finds_its_log_line(echo: Served, bug:
     assert error.message == f"Internal error {line['error_id']}. Report this id to the operator."
     assert line["exc_info"] is bug
     assert "secret" not in str(caught.value)
+
+
+async def test_the_line_of_a_bug_names_the_trace_that_the_caller_is_told(echo: Served) -> None:
+    async def fail(request: object) -> gateway_pb2.PutMediaResponse:
+        raise ValueError("secret")
+
+    echo.echo.answer = fail
+    with structlog.testing.capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError) as caught:
+        await echo.stub.PutMedia(said("x"))
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert line["trace_id"] == dict(caught.value.trailing_metadata() or ())[TRACE_ID]
+    assert len(line["trace_id"]) == 32
 
 
 async def test_a_bug_keeps_the_part_it_happened_in(echo: Served) -> None:

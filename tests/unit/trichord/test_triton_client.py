@@ -307,17 +307,26 @@ async def test_a_stream_that_just_ends_has_failed(client: TritonClient, triton: 
         await anext(stream)
 
 
-async def test_an_error_in_the_band_is_an_error(client: TritonClient, triton: FakeTriton) -> None:
+IN_BAND = [
+    ("secret /srv", InternalError),
+    ("Request for unknown model: 'llama' has no available versions", UnavailableError),  # as a Triton that drains says
+]
+
+
+@pytest.mark.parametrize(("text", "cls"), IN_BAND)
+async def test_an_error_in_the_band_is_an_error(
+    client: TritonClient, triton: FakeTriton, text: str, cls: type[TrichordError]
+) -> None:
     async def told(request: Any) -> Responses:
         yield stream_response(TOKEN_IDS=tokens(1))
-        yield service_pb2.ModelStreamInferResponse(error_message="secret /srv", infer_response=infer_response())
+        yield service_pb2.ModelStreamInferResponse(error_message=text, infer_response=infer_response())
 
     triton.stream = told
     stream = client.stream("llama", PCM, {}, timeout_s=5)
     assert (await anext(stream))["TOKEN_IDS"].tolist() == [1]
-    with pytest.raises(InternalError) as caught:
+    with pytest.raises(cls) as caught:
         await anext(stream)
-    assert "secret" not in caught.value.message
+    assert text not in caught.value.message
 
 
 async def endless(request: Any) -> Responses:

@@ -199,13 +199,23 @@ def test_json_is_what_the_cluster_answers(keeper: type[Keeper]) -> None:
     assert (status, json.loads(output)) == (0, {"traces": [], "x": 1})
 
 
+def test_a_trace_is_pointed_to_only_where_it_is_kept(keeper: type[Keeper], tmp_path: Path) -> None:
+    write_state(tmp_path, "other", [])
+    lab = RunDirectory(tmp_path, "lab")
+    target = f"127.0.0.1:{ClusterSpec(name='lab', checkpoint=Path('/c/tiny')).port}"
+    assert trace.command(target, TRACE_ID) == f"trichord trace {TRACE_ID[:8]} --name lab"
+    assert trace.command("127.0.0.1:1", TRACE_ID) == ""
+    lab.forget()
+    assert trace.command(target, TRACE_ID) == "", "the other cluster, on the same port, keeps none"
+
+
 def test_a_cluster_that_does_not_run_or_keeps_no_traces_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRICHORD_HOME", str(tmp_path))
     assert run() == (1, "Cluster default does not run. Start it with: trichord up\n")
     write_state(tmp_path, "other", [])
-    assert run() == (1, "Cluster other sends its spans to another collector (TRICHORD_TELEMETRY_OTLP_URL).\n")
+    assert run() == (1, "Cluster other keeps no traces: TRICHORD_TELEMETRY_OTLP_URL was set when it started.\n")
     write_state(tmp_path, "third", [])
     assert run() == (1, "Several clusters run. Name one with --name: other, third.\n")
     assert run("--name", "fourth") == (1, "Cluster fourth does not run. Start it with: trichord up\n")

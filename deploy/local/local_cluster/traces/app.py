@@ -1,7 +1,8 @@
 """What the process answers: spans that come by OTLP/HTTP, pages for people, and JSON for pages and the command line.
 
 ``POST /v1/traces`` takes spans; ``/traces`` lists, ``/traces/{id}`` shows one; ``/api/traces`` and ``/api/traces/{id}``
-tell the same in JSON, where ``{id}`` is a trace id, the beginning of one, or a request id.
+tell the same in JSON, where ``{id}`` is a trace id, the beginning of one, or a request id: a client's own may hold any
+printable character.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def application(store: TraceStore) -> Starlette:
     routes = [
         Route("/v1/traces", traces.receive, methods=["POST"]),
         Route("/api/traces", traces.list, methods=["GET"]),
-        Route("/api/traces/{key}", traces.one, methods=["GET"]),
+        Route("/api/traces/{key:path}", traces.one, methods=["GET"]),
         Route("/healthz", _healthy, methods=["GET"]),
         Route("/", _home, methods=["GET"]),
         *_pages(),
@@ -113,7 +114,7 @@ def _encoded(message: Message, media_type: str, status: int, headers: Mapping[st
 
 def _pages() -> list[Route]:
     own = resources.files(__package__).joinpath("static")
-    pages = {"/traces": "traces.html", "/traces/{key}": "trace.html"}
+    pages = {"/traces": "traces.html", "/traces/{key:path}": "trace.html"}
     return [
         *(files.route(path, own.joinpath(name)) for path, name in pages.items()),
         *files.folder("/static", own),

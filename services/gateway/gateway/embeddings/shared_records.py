@@ -66,14 +66,14 @@ class SharedRecords:
             return "ours"
         return "theirs" if answer == 0 else answer
 
-    async def peek(self, digest: bytes) -> bytes | None:
-        """The record of a key, if there is one; nobody is to make it."""
+    async def peek(self, digest: bytes) -> bytes:
+        """The record of a key; empty if there is none, and nobody is to make it."""
 
         async def command(redis: Redis) -> Any:
             return await redis.get(_keys(digest)[0])
 
         record: bytes | None = await self._link.run(command, "embedding get")
-        return record
+        return record or b""
 
     async def keep(self, digest: bytes, token: bytes, record: bytes, ttl_s: float) -> bool:
         """Keeps a record about so long and ends our lease; tells whether, for not while another holds the lease."""

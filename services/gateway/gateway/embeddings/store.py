@@ -125,8 +125,8 @@ class EmbeddingStore:
             key = await _aside(len(content), self._sealer.key, tenant, modality, content, fingerprint)
             with spans.span("store lookup") as looking:
                 record = await self._tried(self._records.peek(key.digest))
-                looking.set_attribute(names.LOOKUP, "hit" if record else "miss")
-            if record is None or (outcome := await self._opened(key, record)) is None:
+                looking.set_attribute(names.LOOKUP, {None: "error", b"": "miss"}.get(record, "hit"))
+            if not record or (outcome := await self._opened(key, record)) is None:
                 continue
             self._count(outcome, STORE)
             if isinstance(outcome, MediaError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from itertools import product
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Histogram
 
@@ -33,6 +34,12 @@ QueueReason = Literal["queue_full", "tenant_queue_full", "deadline", "expired"]
 
 _OF_BUDGETS: Mapping[str, str] = {"tokens": "text", "tiles": "image", "audio_seconds": "audio"}
 """The modality that a budget is of; requests and concurrency are of all."""
+
+for _reason, _lane in (
+    *product(get_args(QueueReason), ("text", "image", "audio")),
+    *product(["room_full"], ("image", "audio")),
+):
+    SHEDS.labels(_reason, _lane)  # there from the start: what appears with a burst has not risen, for Prometheus
 
 
 def over_budget(quota: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from local_cluster import readiness
 from local_cluster.traces import told
 from tests.unit.local_cluster.traces.traces_lab import MS, REQUEST_ID, TRACE_ID, chat_trace, filled, serving, span
+from trichord.telemetry import names
 from trichord.web.files import POLICY
 
 NOW_NS = 1_790_000_000 * 1000 * MS
@@ -104,6 +106,15 @@ async def test_what_is_not_there_or_not_one_is_said(client: httpx2.AsyncClient) 
     assert (unknown.status_code, several.status_code) == (404, 409)
     assert several.json()["error"].startswith("3 traces")
     assert "No span of such a trace has come" in unknown.json()["error"]
+
+
+async def test_a_request_is_found_whatever_its_client_called_it() -> None:
+    name = "a/b?c=%2F #1"
+    store = filled([span(1, attributes={names.REQUEST_ID: name})])
+    async with serving(store) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+        found = await client.get("/api/traces/" + quote(name, safe=""))
+        page = await client.get("/traces/" + quote(name, safe=""))
+    assert (found.status_code, found.json()["trace_id"], page.status_code) == (200, TRACE_ID, 200)
 
 
 async def test_a_trace_settles_once_its_root_is_there_and_nothing_more_comes(monkeypatch: pytest.MonkeyPatch) -> None:
