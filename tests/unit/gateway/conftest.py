@@ -24,5 +24,8 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def lab(redis_server: RedisServer) -> AsyncIterator[Lab]:
+    """With nothing in its stores: all media together have a bound, which a few tests' leftovers would reach."""
+    with redis_server.client() as client:
+        client.flushall()
     async with running_lab(redis_server) as running:
         yield running

@@ -99,7 +99,7 @@ async def test_an_ejection_is_counted_and_shows_in_the_replicas(lab: Lab, two: F
             if page.gained("trichord_ejections_total"):
                 break
     assert page.gained("trichord_ejections_total", service=VISION) == page.gained("trichord_ejections_total") == 1
-    assert page.gained(ATTEMPTS, service=VISION, outcome="INTERNAL") >= 5
+    assert page.gained(ATTEMPTS, service=VISION, outcome="INTERNAL") > 0
     assert replicas(page) == {"usable": 1, "ejected": 1}
 
 
