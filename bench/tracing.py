@@ -33,7 +33,7 @@ from bench.media import new_picture, new_sound
 from trichord.client import OmniClient, user
 from trichord.v1 import decoder_pb2, gateway_pb2
 
-NAME, PORT, ROUNDS, NUM_STREAMS = "bench-tracing", 7660, 9, 8
+NAME, PORT, ROUNDS, NUM_STREAMS = "bench-tracing", 7660, 5, 8
 SINK, GATEWAY = "traces", "gateway"
 IDS = RandomIdGenerator()
 
@@ -48,7 +48,7 @@ class Load(NamedTuple):
     """Requests that each stream makes, one after another, in a round."""
 
 
-LOADS = (Load("stories", tuple, 64, 2), Load("glances", lambda: (new_picture(), new_sound()), 8, 3))
+LOADS = (Load("stories", tuple, 64, 2), Load("glances", lambda: (new_picture(), new_sound()), 8, 2))
 
 
 class Arm(NamedTuple):

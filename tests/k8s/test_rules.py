@@ -109,14 +109,14 @@ def test_the_chart_ships_them_for_its_release(tmp_path: Path) -> None:
         "monitoring": {
             "prometheusRule": {
                 "runbookUrl": "https://wiki.example.org/run.md",
-                "objectives": {"availability": 0.95, "firstToken": 0.9},
+                "objectives": {"availability": 0.95, "firstToken": 0.98},
             }
         }
     }
     (shipped,) = of_kind(rendered(values=values), "PrometheusRule").values()
     expected = RULES.read_text().replace('namespace=~".*"', f'namespace="{NAMESPACE}"')
     expected = expected.replace("https://example.com/trichord/docs/operations.md", "https://wiki.example.org/run.md")
-    expected = expected.replace("1 - 0.95)", "1 - 0.9)").replace("1 - 0.995)", "1 - 0.95)")
+    expected = expected.replace("1 - 0.95)", "1 - 0.98)").replace("1 - 0.995)", "1 - 0.95)")
     assert shipped["spec"] == yaml.safe_load(expected)
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump(shipped["spec"]))
