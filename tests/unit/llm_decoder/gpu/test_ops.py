@@ -65,7 +65,7 @@ def test_the_kernel_reads_what_torch_reads(triton_ops, dtype, group, tile_tokens
     torch.testing.assert_close(read.float(), expected, atol=TOLERANCES[dtype], rtol=0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     decodes=st.lists(st.integers(1, 80), max_size=4),
     prompts=st.lists(st.tuples(st.integers(2, 40), st.integers(0, 40)), max_size=3),
