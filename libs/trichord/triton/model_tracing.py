@@ -6,7 +6,6 @@ Knows no model and no torch; is handed Triton's requests.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from trichord.telemetry import names, spans
 from trichord.telemetry.settings import TelemetrySettings
 from trichord.telemetry.tracing import open_provider
 
-FLUSH_TIMEOUT_S = 1.0
+EXPORT_TIMEOUT_S = 1.0
 """Longest that the last spans may hold up a model that is to end: Triton itself has two seconds."""
 
 Answer = TypeVar("Answer")
@@ -30,7 +29,9 @@ class ModelTracing:
 
     def __init__(self, service: str, device: str, backend: Backend) -> None:
         """Reads TRICHORD_TELEMETRY_*, which a model has from its Triton. Raises SettingsError."""
-        self._provider = open_provider(service, TelemetrySettings.from_environment())
+        told = TelemetrySettings.from_environment()
+        timeout_s = min(told.export_timeout_s, EXPORT_TIMEOUT_S)
+        self._provider = open_provider(service, told.model_copy(update={"export_timeout_s": timeout_s}))
         trace.set_tracer_provider(self._provider)
         self._attributes: spans.Attributes = {names.DEVICE: device}
         if backend == "simulated":
@@ -54,9 +55,7 @@ class ModelTracing:
 
     def close(self) -> None:
         """Sends what waits, or gives it up."""
-        closing = threading.Thread(target=self._provider.shutdown, name="flush", daemon=True)
-        closing.start()
-        closing.join(FLUSH_TIMEOUT_S)
+        self._provider.shutdown()
 
     def _record(self, requests: Sequence[Any], units: Sequence[int], began_ns: int, outcomes: Sequence[object]) -> None:
         ended_ns = time.time_ns()
