@@ -24,6 +24,9 @@ from trichord.errors import RequestError
 
 MAX_NAME_CHARS, MAX_VALUE_CHARS = 128, 512
 MAX_ATTRIBUTES, MAX_EVENTS, MAX_LINKS, MAX_ITEMS = 64, 128, 16, 32
+MAX_PARTS = 20_000
+"""Spans, resources and scopes of one export, all together; exporters send some hundred."""
+MAX_JSON_OBJECTS = 10 * MAX_PARTS
 _MAX_EXACT = 1 << 53
 """Beyond this, JSON's numbers are not exact."""
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
@@ -32,7 +35,21 @@ _JSON_IDS = {"traceId", "spanId", "parentSpanId"}
 
 
 def parse(body: bytes, is_json: bool) -> ExportTraceServiceRequest:
-    """The request. Raises RequestError if it is none."""
+    """The request. Raises RequestError if it is none, or one whose parts would take seconds to look at."""
+    request = _parsed(body, is_json)
+    scopes = [scope for resource in request.resource_spans[:MAX_PARTS] for scope in resource.scope_spans[:MAX_PARTS]]
+    if len(request.resource_spans) + len(scopes) + sum(len(scope.spans) for scope in scopes) > MAX_PARTS:
+        raise _too_many()
+    return request
+
+
+def _too_many() -> RequestError:
+    return RequestError("The export has too many spans, resources or scopes. Send fewer at once.")
+
+
+def _parsed(body: bytes, is_json: bool) -> ExportTraceServiceRequest:
+    if is_json and body.count(b"{") > MAX_JSON_OBJECTS:
+        raise _too_many()
     try:
         if not is_json:
             return ExportTraceServiceRequest.FromString(body)

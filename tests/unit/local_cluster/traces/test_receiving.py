@@ -276,3 +276,30 @@ def test_any_json_is_spans_or_refused(document: object) -> None:
 @given(st.binary(max_size=5000))
 def test_gzip_of_anything_comes_back(content: bytes) -> None:
     assert body.inflate(gzip.compress(content)) == content
+
+
+SCOPE, SPAN = b"\x12\x00", b"\x12\x00"
+"""An empty scope of a resource, and an empty span of a scope, two bytes each."""
+
+
+def of_many(resources: int = 1, scopes: int = 1, spans: int = 1) -> bytes:
+    """An export of empty parts: a byte or two each, so that a million fit a body."""
+    export = ExportTraceServiceRequest()
+    for _ in range(resources):
+        export.resource_spans.add()
+    export.resource_spans[0].MergeFromString(SCOPE * scopes)
+    export.resource_spans[0].scope_spans[0].MergeFromString(SPAN * spans)
+    return export.SerializeToString()
+
+
+@pytest.mark.parametrize("part", ["resources", "scopes", "spans"])
+def test_an_export_of_countless_empty_parts_is_refused_before_it_is_looked_at(part: str) -> None:
+    assert len(otlp.parse(of_many(**{part: otlp.MAX_PARTS - 3}), is_json=False).resource_spans) >= 1
+    with pytest.raises(RequestError):
+        otlp.parse(of_many(**{part: otlp.MAX_PARTS}), is_json=False)
+
+
+def test_countless_json_objects_are_refused_before_they_are_parsed() -> None:
+    spans = b"{}," * otlp.MAX_JSON_OBJECTS + b"{}"
+    with pytest.raises(RequestError, match="too many"):
+        otlp.parse(b'{"resourceSpans": [{"scopeSpans": [{"spans": [' + spans + b"]}]}]}", is_json=True)
