@@ -46,6 +46,9 @@ OWN_REASONS: dict[str, type[TrichordError]] = {
 # Streams answer errors in-band unless asked for real gRPC codes (Triton 24.08+).
 _METADATA = (("triton_grpc_error", "true"),)
 
+# What grpc.aio says in place of a call's own status, where the call ended while a message was being written to it.
+_ENDED_IN_WRITE = "Internal error from Core"
+
 
 class TritonClient:
     """Calls one Triton server. Every call takes the seconds it may last."""
@@ -85,6 +88,7 @@ class TritonClient:
         cancels the request: the model sees it at its next poll. Raises as ``infer`` does; ends only after the model's
         final response, else raises UnavailableError.
         """
+        ends_s = time.monotonic() + timeout_s
         call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=_METADATA)
         try:
             context = str(parameters.get(spans.TRACEPARENT, ""))
@@ -99,7 +103,7 @@ class TritonClient:
                     return
             raise UnavailableError("The model server ended the stream early. Try again.", retry_after_s=1.0)
         except grpc.aio.AioRpcError as error:
-            raise _translated(error.code(), error.details() or "") from error
+            raise _translated(_status(error, ends_s), error.details() or "") from error
         finally:
             call.cancel()
 
@@ -150,6 +154,13 @@ def _outputs(response: Any) -> dict[str, Array]:
         output.name: np.frombuffer(raw, dtype=_DTYPES[output.datatype]).reshape(tuple(output.shape))
         for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     }
+
+
+def _status(error: grpc.aio.AioRpcError, ends_s: float) -> grpc.StatusCode:
+    """How a call that may last until ``ends_s`` (of the monotonic clock) ended."""
+    if error.details() != _ENDED_IN_WRITE:
+        return error.code()
+    return grpc.StatusCode.DEADLINE_EXCEEDED if time.monotonic() >= ends_s else grpc.StatusCode.UNAVAILABLE
 
 
 def _translated(code: grpc.StatusCode, text: str) -> TrichordError:
