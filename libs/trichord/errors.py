@@ -202,3 +202,9 @@ class ClusterError(StartupError):
     """A process of the local cluster did not start or stop."""
 
     reason = "CLUSTER"
+
+
+class TrainingError(StartupError):
+    """Training or an evaluation cannot run: a tool, a font or a voice is missing, or a run cannot be resumed."""
+
+    reason = "TRAINING"

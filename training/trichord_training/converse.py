@@ -1,0 +1,178 @@
+"""The phases with the language model in the loop (arXiv 2502.15803, section 4.3): it answers questions about media.
+
+``connect`` trains the connectors alone, ``encode`` the encoders too, ``tune`` also low-rank deltas of the language model,
+whose text is held where it was by replay. Knows no drawing and no speaking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from trichord_training.base import Base
+from trichord_training.clip_store import batch_of, make_clips
+from trichord_training.clips import Clip
+from trichord_training.examples import Example, Lesson, Teacher
+from trichord_training.eyes import as_patches
+from trichord_training.omni import Batch, Omni
+from trichord_training.optimizers import adamw
+from trichord_training.pictures import Difficulty, Thing, draw
+from trichord_training.recipe import Recipe
+from trichord_training.replay import PROMPTS, drift, replay_texts
+from trichord_training.run_state import take, tensors_of
+from trichord_training.see import GRIDS
+from trichord_training.sounds import heard_in_noise
+from trichord_training.splits import Split
+
+from audio_encoder.mel import LogMel
+from llm_decoder.conversation import Image, Message, Sound
+from trichord.media.windows import window_samples
+from trichord.model_config import ModelConfig
+
+LESSONS: tuple[tuple[Lesson, ...], ...] = (
+    (*["picture"] * 7, "pictures"),
+    (*["sound"] * 4, "question", "picture_question"),
+)
+"""Batches of a step."""
+
+NUM_SOUNDS = 4
+REPLAYED = 2
+DRIFT_WEIGHT = 1.0
+VALIDATION_ROUNDS = 12
+TENSORS_FILE = "tensors.safetensors"
+_CONNECTORS = ("eyes.resampler.", "ears.proj.", "ears.audio_bos_eos_token.")
+_NEVER = ("ears.positional_embedding", "eyes.vpm.embeddings.position_embedding")
+
+
+class Converse:
+    """Teaches the model to answer."""
+
+    def __init__(
+        self, config: ModelConfig, base: Base, recipe: Recipe, clips: Path, begin_with: Sequence[Path]
+    ) -> None:
+        self._config, self._recipe = config, recipe
+        self._mel = LogMel(config.audio.n_mels, window_samples(config.audio))
+        self._clips = make_clips(clips, recipe.seed, "train", recipe.clips)
+        self._lengths = [len(clip.pcm) for clip in self._clips]
+        self._teachers: dict[Split, Teacher] = {
+            "train": Teacher(self._clips, "train"),
+            "validation": Teacher(make_clips(clips, recipe.seed, "validation", 1), "validation"),
+        }
+        torch.manual_seed(recipe.seed)
+        self.module = Omni(config, base)
+        self._choose_and_begin(begin_with)
+        self._replayed = self._replay_texts(clips.parent) if recipe.llm_learning_rate else []
+
+    def _choose_and_begin(self, begin_with: Sequence[Path]) -> None:
+        named = dict(self.module.named_parameters())
+        deltas = {name: value for name, value in named.items() if ".lora_" in name}
+        towers = {name: value for name, value in named.items() if name.startswith(("eyes.", "ears."))}
+        towers = {name: value for name, value in towers.items() if not name.startswith(_NEVER)}
+        begun: dict[str, Tensor] = {}
+        for directory in begin_with:
+            begun |= {
+                name: value
+                for name, value in tensors_of(directory).items()
+                if name.startswith(("eyes.", "ears.", "llm."))
+            }
+        with torch.no_grad():
+            for name, parameter in (towers | deltas).items():
+                if name in begun or name in towers:
+                    parameter.copy_(begun[name])
+        connectors = {name: value for name, value in towers.items() if name.startswith(_CONNECTORS)}
+        encoders = {name: value for name, value in towers.items() if name not in connectors}
+        rates = self._recipe.learning_rate, self._recipe.encoder_learning_rate, self._recipe.llm_learning_rate
+        self.optimizers = [
+            adamw(chosen, rate) for chosen, rate in zip((connectors, encoders, deltas), rates, strict=True) if rate
+        ]
+        trained = {id(p) for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]}
+        for parameter in named.values():
+            parameter.requires_grad_(id(parameter) in trained)
+
+    def _replay_texts(self, directory: Path) -> list[list[int]]:
+        prompts = [self.module.prompt([text]) for text in PROMPTS]
+        return replay_texts(self.module.llm, prompts, directory / "replay.json")
+
+    def loss(self, step: int, progress: dict[str, float]) -> tuple[Tensor, Mapping[str, float]]:
+        """Cross entropy of the answers, and how far the text has drifted."""
+        rng = np.random.default_rng((self._recipe.seed, 2, step))
+        clips = [self._clips[index] for index in batch_of(self._lengths, NUM_SOUNDS, step, self._recipe.seed)]
+        losses, figures = [], {}
+        for lessons in LESSONS:
+            batch = self._batch("train", lessons, rng, clips)
+            loss, right = self.module.loss(batch)
+            losses.append(loss)
+            figures |= _shares(lessons, right)
+        if self._replayed:
+            chosen = rng.choice(len(self._replayed), REPLAYED, replace=False)
+            drifted = drift(self.module.llm, [self._replayed[index] for index in chosen])
+            losses.append(DRIFT_WEIGHT * drifted)
+            figures["drift"] = drifted.item()
+        return torch.stack(losses).sum(), figures
+
+    @torch.inference_mode()
+    def validate(self) -> Mapping[str, float]:
+        """Shares of answers that a greedy decoder would give word for word."""
+        found: dict[str, list[float]] = {}
+        for round_ in range(VALIDATION_ROUNDS):
+            rng = np.random.default_rng((self._recipe.seed, 3, round_))
+            for lessons in LESSONS:
+                _, right = self.module.loss(self._batch("validation", lessons, rng, [None] * NUM_SOUNDS))
+                for lesson, share in zip(lessons, right.tolist(), strict=True):
+                    found.setdefault(lesson, []).append(float(share))
+        return {lesson: sum(shares) / len(shares) for lesson, shares in found.items()}
+
+    def export(self, directory: Path) -> None:
+        """Writes all that differs from the base."""
+        tensors = self.module.eyes.tensors()
+        tensors |= {f"audio.audio.{name}": value for name, value in self.module.ears.state_dict().items()}
+        if self._recipe.llm_learning_rate:
+            tensors |= self.module.llm.delta_tensors()
+        stored = {name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()}
+        save_file(stored, directory / TENSORS_FILE)
+
+    def _batch(
+        self, split: Split, lessons: Sequence[Lesson], rng: np.random.Generator, clips: Sequence[Clip | None]
+    ) -> Batch:
+        to_repeat = iter(clips)
+        examples = [
+            self._teachers[split].example(lesson, rng, next(to_repeat) if lesson == "sound" else None)
+            for lesson in lessons
+        ]
+        grid = GRIDS[int(rng.integers(len(GRIDS)))]
+        things = [part for example in examples for part in example.parts if isinstance(part, Thing)]
+        sounds = [part for example in examples for part in example.parts if isinstance(part, Clip)]
+        mel = heard_in_noise(sounds, self._mel, rng) if sounds else None
+        return Batch(
+            messages=[self._parts(example, mel) for example in examples],
+            answers=[example.answer for example in examples],
+            patches=self._patches(things, rng, split, grid) if things else None,
+            grid=grid,
+            mel=mel,
+        )
+
+    def _patches(
+        self, things: Sequence[Thing], rng: np.random.Generator, split: Split, grid: tuple[int, int]
+    ) -> Tensor:
+        patch = self._config.vision.patch_size
+        size = grid[1] * patch, grid[0] * patch
+        return as_patches(np.stack([draw(thing, rng, split, size, Difficulty()) for thing in things]), patch)
+
+    def _parts(self, example: Example, mel: Tensor | None) -> tuple[str | Image | Sound, ...]:
+        image = Image(0, 0, self._config.resampler.num_queries)
+        rows = 0 if mel is None else mel.shape[2] // 4 + 2
+        return tuple(
+            part if isinstance(part, str) else image if isinstance(part, Thing) else Sound((rows,))
+            for part in example.parts
+        )
+
+
+def _shares(lessons: Sequence[Lesson], right: Tensor) -> dict[str, float]:
+    shares = {
+        lesson: [r for name, r in zip(lessons, right.tolist(), strict=True) if name == lesson] for lesson in lessons
+    }
+    return {lesson: sum(values) / len(values) for lesson, values in shares.items()}

@@ -1,0 +1,1 @@
+"""How well a checkpoint sees, hears and writes: held-out samples, asked through the cluster and in this process."""

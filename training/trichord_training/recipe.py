@@ -1,0 +1,48 @@
+"""A run's settings, from a YAML file of ``training/configs``. Knows no model and no data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trichord import strict_yaml
+from trichord.errors import TrainingError
+
+Phase = Literal["see", "hear", "connect", "encode", "tune"]
+
+
+class Recipe(BaseModel):
+    """What one phase trains, on how many samples, and how fast."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    phase: Phase
+    preset: str = Field("demo", description="Whose config the model has.")
+    seed: int = Field(0, ge=0)
+    steps: int = Field(gt=0, le=10_000_000)
+    batch_size: int = Field(gt=0, le=4096)
+    learning_rate: float = Field(gt=0, le=1, description="Of connectors, norms and embeddings, by AdamW.")
+    encoder_learning_rate: float = Field(0.0, ge=0, le=1, description="Of the encoders' matrices; 0 leaves them be.")
+    llm_learning_rate: float = Field(0.0, ge=0, le=1, description="Of the language model's deltas; 0 leaves it be.")
+    warmup_steps: int = Field(50, ge=0)
+    decay_share: float = Field(0.35, gt=0, le=1, description="Of the steps, the last: there the rates sink to nothing.")
+    save_every: int = Field(200, gt=0, description="Steps between two states, which are validated as well.")
+    clips: int = Field(0, ge=0, description="Recordings to learn from, made before the first step.")
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """Reads a file. Raises TrainingError, saying which key is wrong."""
+        try:
+            return cls.model_validate(strict_yaml.read(path, "the recipe"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise TrainingError(f"{path.name}: {key}: {first['msg']}") from error
+
+    def rate(self, step: int) -> float:
+        """Share of its learning rates that a step takes: up in a line, level, and down in a line."""
+        rising = (step + 1) / max(1, self.warmup_steps)
+        falling = (self.steps - step) / (self.decay_share * self.steps)
+        return min(1.0, rising, falling)
