@@ -13,6 +13,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import AdamW
+
+from audio_encoder.mel import LogMel
+from llm_decoder.conversation import Image, Sound
+from trichord.errors import TrainingError
+from trichord.media.windows import window_samples
+from trichord.model_config import ModelConfig
 from trichord_training.base import Base
 from trichord_training.clip_store import batch_of, make_clips
 from trichord_training.clips import Clip
@@ -21,23 +28,21 @@ from trichord_training.eyes import as_patches
 from trichord_training.omni import Batch, Omni
 from trichord_training.optimizers import adamw
 from trichord_training.pictures import Difficulty, Thing, draw
-from trichord_training.recipe import Recipe
+from trichord_training.recipe import Medium, Recipe
 from trichord_training.replay import PROMPTS, drift, replay_texts
-from trichord_training.run_state import take, tensors_of
+from trichord_training.run_state import tensors_of
 from trichord_training.see import GRIDS
 from trichord_training.sounds import heard_in_noise
 from trichord_training.splits import Split
 
-from audio_encoder.mel import LogMel
-from llm_decoder.conversation import Image, Message, Sound
-from trichord.media.windows import window_samples
-from trichord.model_config import ModelConfig
+LESSONS: Mapping[Medium, tuple[Lesson, ...]] = {
+    "pictures": (*["picture"] * 7, "pictures"),
+    "sounds": (*["sound"] * 4, "question", "picture_question"),
+}
+"""Batch of a step for each medium."""
 
-LESSONS: tuple[tuple[Lesson, ...], ...] = (
-    (*["picture"] * 7, "pictures"),
-    (*["sound"] * 4, "question", "picture_question"),
-)
-"""Batches of a step."""
+BLIND: tuple[Lesson, ...] = ("blind", "blind")
+"""A batch for the language model alone: it shall not see what is not there."""
 
 NUM_SOUNDS = 4
 REPLAYED = 2
@@ -45,6 +50,7 @@ DRIFT_WEIGHT = 1.0
 VALIDATION_ROUNDS = 12
 TENSORS_FILE = "tensors.safetensors"
 _CONNECTORS = ("eyes.resampler.", "ears.proj.", "ears.audio_bos_eos_token.")
+_TOWERS: Mapping[Medium, str] = {"pictures": "eyes.", "sounds": "ears."}
 _NEVER = ("ears.positional_embedding", "eyes.vpm.embeddings.position_embedding")
 
 
@@ -55,6 +61,10 @@ class Converse:
         self, config: ModelConfig, base: Base, recipe: Recipe, clips: Path, begin_with: Sequence[Path]
     ) -> None:
         self._config, self._recipe = config, recipe
+        self._lessons = [LESSONS[medium] for medium in recipe.media]
+        if recipe.llm_learning_rate:
+            self._lessons.append(BLIND)
+        self._towers = tuple(_TOWERS[medium] for medium in recipe.media)
         self._mel = LogMel(config.audio.n_mels, window_samples(config.audio))
         self._clips = make_clips(clips, recipe.seed, "train", recipe.clips)
         self._lengths = [len(clip.pcm) for clip in self._clips]
@@ -64,34 +74,39 @@ class Converse:
         }
         torch.manual_seed(recipe.seed)
         self.module = Omni(config, base)
-        self._choose_and_begin(begin_with)
+        self._begin(begin_with)
+        self.optimizers = self._optimizers()
         self._replayed = self._replay_texts(clips.parent) if recipe.llm_learning_rate else []
 
-    def _choose_and_begin(self, begin_with: Sequence[Path]) -> None:
-        named = dict(self.module.named_parameters())
-        deltas = {name: value for name, value in named.items() if ".lora_" in name}
-        towers = {name: value for name, value in named.items() if name.startswith(("eyes.", "ears."))}
-        towers = {name: value for name, value in towers.items() if not name.startswith(_NEVER)}
+    def _begin(self, directories: Sequence[Path]) -> None:
+        """Takes over what earlier runs learnt, the later ones last. Raises TrainingError if a tower has none."""
         begun: dict[str, Tensor] = {}
-        for directory in begin_with:
-            begun |= {
-                name: value
-                for name, value in tensors_of(directory).items()
-                if name.startswith(("eyes.", "ears.", "llm."))
-            }
+        for directory in directories:
+            begun |= tensors_of(directory)
         with torch.no_grad():
-            for name, parameter in (towers | deltas).items():
-                if name in begun or name in towers:
+            for name, parameter in self.module.named_parameters():
+                if name in begun:
                     parameter.copy_(begun[name])
-        connectors = {name: value for name, value in towers.items() if name.startswith(_CONNECTORS)}
-        encoders = {name: value for name, value in towers.items() if name not in connectors}
-        rates = self._recipe.learning_rate, self._recipe.encoder_learning_rate, self._recipe.llm_learning_rate
-        self.optimizers = [
-            adamw(chosen, rate) for chosen, rate in zip((connectors, encoders, deltas), rates, strict=True) if rate
-        ]
-        trained = {id(p) for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]}
+                elif name.startswith(self._towers) and not name.startswith(_NEVER):
+                    raise TrainingError(f"Nothing to begin {name} with. Name the runs of the phases before this one.")
+
+    def _optimizers(self) -> list[AdamW]:
+        """One for the connectors, the encoders and the deltas each, if the recipe trains them; the rest is frozen."""
+        named = dict(self.module.named_parameters())
         for parameter in named.values():
-            parameter.requires_grad_(id(parameter) in trained)
+            parameter.requires_grad_(False)
+        chosen = {name: value for name, value in named.items() if name.startswith(self._towers)}
+        connectors = {name: value for name, value in chosen.items() if name.startswith(_CONNECTORS)}
+        encoders = {
+            name: value for name, value in chosen.items() if name not in connectors and not name.startswith(_NEVER)
+        }
+        deltas = {name: value for name, value in named.items() if ".lora_" in name}
+        rates = self._recipe.learning_rate, self._recipe.encoder_learning_rate, self._recipe.llm_learning_rate
+        trained = [(part, rate) for part, rate in zip((connectors, encoders, deltas), rates, strict=True) if rate]
+        for part, _ in trained:
+            for parameter in part.values():
+                parameter.requires_grad_(True)
+        return [adamw(part, rate) for part, rate in trained]
 
     def _replay_texts(self, directory: Path) -> list[list[int]]:
         prompts = [self.module.prompt([text]) for text in PROMPTS]
@@ -102,7 +117,7 @@ class Converse:
         rng = np.random.default_rng((self._recipe.seed, 2, step))
         clips = [self._clips[index] for index in batch_of(self._lengths, NUM_SOUNDS, step, self._recipe.seed)]
         losses, figures = [], {}
-        for lessons in LESSONS:
+        for lessons in self._lessons:
             batch = self._batch("train", lessons, rng, clips)
             loss, right = self.module.loss(batch)
             losses.append(loss)
@@ -120,7 +135,7 @@ class Converse:
         found: dict[str, list[float]] = {}
         for round_ in range(VALIDATION_ROUNDS):
             rng = np.random.default_rng((self._recipe.seed, 3, round_))
-            for lessons in LESSONS:
+            for lessons in self._lessons:
                 _, right = self.module.loss(self._batch("validation", lessons, rng, [None] * NUM_SOUNDS))
                 for lesson, share in zip(lessons, right.tolist(), strict=True):
                     found.setdefault(lesson, []).append(float(share))

@@ -22,7 +22,7 @@ class Listener(nn.Module):
 
     def __init__(self, config: ModelConfig, embeddings_VD: Tensor) -> None:
         super().__init__()
-        self.tower = AudioTower(config.audio, config.llm.hidden_size)
+        self.ears = AudioTower(config.audio, config.llm.hidden_size)
         self.head = EmbeddingHead(embeddings_VD, num_learned=1)
 
     @property
@@ -32,7 +32,7 @@ class Listener(nn.Module):
 
     def forward(self, mel_BMT: Tensor) -> Tensor:
         """Logits [B, R, V + 1] of the rows that were heard; those around a window say nothing."""
-        return self.head(self.tower(mel_BMT)[:, 1:-1])  # type: ignore[no-any-return]
+        return self.head(self.ears(mel_BMT)[:, 1:-1])  # type: ignore[no-any-return]
 
 
 def transcription_loss(logits_BRV: Tensor, spoken: Sequence[Sequence[int]], blank: int) -> Tensor:

@@ -25,7 +25,7 @@ from trichord.model_config import ModelConfig
 NUM_VALIDATED = 100
 TENSORS_FILE = "tensors.safetensors"
 _NOISE_SEED = 1
-_CONNECTOR = ("tower.proj", "tower.audio_bos_eos_token", "head.")
+_CONNECTOR = ("ears.proj", "ears.audio_bos_eos_token", "head.")
 
 
 class Hear:
@@ -51,7 +51,7 @@ class Hear:
 
     def _begin(self, tensors: Mapping[str, Tensor]) -> None:
         """Whisper's encoder, and a projection whose rows all start close to the middle of the embeddings."""
-        tower = self.module.tower
+        tower = self.module.ears
         tower.load_state_dict(tensors)
         tower.positional_embedding.requires_grad_(False)
         nn.init.normal_(tower.proj.weight, std=0.05 * tower.proj.in_features**-0.5)
@@ -74,13 +74,13 @@ class Hear:
 
     def export(self, directory: Path) -> None:
         """Writes the tower's and the projection's tensors."""
-        tensors = {f"audio.audio.{name}": value for name, value in self.module.tower.state_dict().items()}
+        tensors = {f"audio.audio.{name}": value for name, value in self.module.ears.state_dict().items()}
         stored = {name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()}
         save_file(stored, directory / TENSORS_FILE)
 
     def _logits(self, mel: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            rows = self.module.tower(mel)[:, 1:-1]
+            rows = self.module.ears(mel)[:, 1:-1]
         return self.module.head(rows)  # type: ignore[no-any-return]
 
     def _written(self, mel: Tensor) -> str:

@@ -12,6 +12,8 @@ from trichord.errors import TrainingError
 
 Phase = Literal["see", "hear", "connect", "encode", "tune"]
 
+Medium = Literal["pictures", "sounds"]
+
 
 class Recipe(BaseModel):
     """What one phase trains, on how many samples, and how fast."""
@@ -29,6 +31,7 @@ class Recipe(BaseModel):
     warmup_steps: int = Field(50, ge=0)
     decay_share: float = Field(0.35, gt=0, le=1, description="Of the steps, the last: there the rates sink to nothing.")
     save_every: int = Field(200, gt=0, description="Steps between two states, which are validated as well.")
+    media: list[Medium] = Field(["pictures", "sounds"], min_length=1, description="What the answers are about.")
     clips: int = Field(0, ge=0, description="Recordings to learn from, made before the first step.")
 
     @classmethod

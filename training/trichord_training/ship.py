@@ -16,15 +16,15 @@ import typer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from trichord_training.loop import FIGURES_FILE
-from trichord_training.recipe import Recipe
-from trichord_training.run_state import STATE_FILE
-from trichord_training.see import TENSORS_FILE
 
 from trichord.checkpoint import trained
 from trichord.checkpoint.layout import tensor_shapes
 from trichord.checkpoint.presets import preset
 from trichord.errors import TrainingError
+from trichord_training.loop import FIGURES_FILE
+from trichord_training.recipe import Recipe
+from trichord_training.run_state import STATE_FILE
+from trichord_training.see import TENSORS_FILE
 
 METADATA_KEY = "trichord"
 """Of the header's metadata: JSON of preset, date and runs."""
@@ -48,8 +48,8 @@ def ship(runs: Sequence[Path], output: Path | None = None) -> Path:
     unfinished = output.with_suffix(".part")
     try:
         save_file(tensors, unfinished, {METADATA_KEY: json.dumps(about)})
-        trained.sha256(unfinished)
-        trained.Trained.read(unfinished, tensor_shapes(preset(name)))
+        trained.sha256(unfinished)  # is not too large
+        trained.Trained.read(unfinished, tensor_shapes(preset(name)))  # and is what a pull takes
         return unfinished.replace(output)
     finally:
         unfinished.unlink(missing_ok=True)
