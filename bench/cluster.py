@@ -27,7 +27,7 @@ from bench.media import new_picture, new_sound
 from trichord.client import OmniClient, user
 from trichord.v1 import decoder_pb2, gateway_pb2
 
-NAME, PORT, RUNS, NUM_TOKENS = "bench", 7460, 9, 64
+NAME, PRESET, PORT, RUNS, NUM_TOKENS = "bench", "demo", 7460, 9, 64
 QUESTIONS: dict[str, Callable[[], gateway_pb2.Message]] = {
     "text": lambda: user("Tell me a story about a lighthouse."),
     "image": lambda: user(new_picture(), "What does the sign say?"),
@@ -92,10 +92,10 @@ def report(medians: dict[str, Run]) -> str:
     lines = [
         "## A question through the cluster, by its kind",
         "",
-        f"`make bench-cluster`, {date.today()}: preset smol, one request at a time, answers of {NUM_TOKENS} tokens,",
-        f"medians of {RUNS} runs taken in turn, on {machine()}. An image is",
-        "`examples/media/sign.png` (3 tiles), a sound",
-        "`examples/media/sentence.flac` (4.7 s). No prefix and no embedding is reused.",
+        f"`make bench-cluster`, {date.today()}: preset {PRESET}, one request at a time, answers of {NUM_TOKENS}",
+        f"tokens, medians of {RUNS} runs taken in turn, on {machine()}. An image is",
+        "`examples/media/sign.png` (1 tile), a sound",
+        "`examples/media/sentence.flac` (3.7 s). No prefix and no embedding is reused.",
         "",
         "| question | prompt tokens | encode ms | prefill ms | first token ms | tokens/s |",
         "|---|---|---|---|---|---|",
@@ -121,7 +121,7 @@ def machine() -> str:
 def main() -> None:
     """Measures, writes the section, prints the ratios."""
     try:
-        trichord("up", "--name", NAME, "--port", str(PORT), "--preset", "smol")
+        trichord("up", "--name", NAME, "--port", str(PORT), "--preset", PRESET)
         medians = asyncio.run(measure())
     finally:
         trichord("down", "--name", NAME)

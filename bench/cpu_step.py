@@ -178,7 +178,7 @@ def print_table(model: Llama, seconds: Seconds, scores: Mapping[str, tuple[float
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default="smol", help="name or path; pull it first")
+    parser.add_argument("--checkpoint", default="demo", help="name or path; pull it first")
     parser.add_argument("--threads", type=int, default=2, help="of everybody, the caller's included")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

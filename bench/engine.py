@@ -30,7 +30,7 @@ from bench.scores import Score
 from bench.streams import Figures, Times, all_started_s, gaps, percentile
 from trichord.checkpoint.locate import directory_of
 
-PRESET = "smol"
+PRESET = "demo"
 CONCURRENCIES = (1, 8, 32)
 PROMPT_TOKENS, LONG_PROMPT_TOKENS, LONG_PROMPT_STREAMS, SCORED_TOKENS = 128, 2000, 8, 768
 

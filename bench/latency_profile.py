@@ -2,7 +2,7 @@
 
 ::
 
-    python -m bench.latency_profile --preset smol > my.yaml && trichord up --simulated --simulation ./my.yaml
+    python -m bench.latency_profile --preset demo > my.yaml && trichord up --simulated --simulation ./my.yaml
 
 Encoders are timed over passes of several sizes; the decoder is a live engine whose steps are recorded under a varied
 load. Coefficients are non-negative least squares of relative errors, which the last line on stderr sums up.
@@ -209,7 +209,7 @@ def measured(checkpoint: Path, threads: int) -> dict[str, object]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="smol", help="name of a checkpoint, or a path with a slash")
+    parser.add_argument("--preset", default="demo", help="name of a checkpoint, or a path with a slash")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     configure("latency-profile", "warning")

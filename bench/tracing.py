@@ -33,7 +33,7 @@ from bench.media import new_picture, new_sound
 from trichord.client import OmniClient, user
 from trichord.v1 import decoder_pb2, gateway_pb2
 
-NAME, PORT, ROUNDS, NUM_STREAMS = "bench-tracing", 7660, 5, 8
+NAME, PRESET, PORT, ROUNDS, NUM_STREAMS = "bench-tracing", "demo", 7660, 5, 8
 SINK, GATEWAY = "traces", "gateway"
 IDS = RandomIdGenerator()
 
@@ -135,8 +135,8 @@ def report(rates: Rates, grown_mib: float) -> str:
     lines = [
         "## What tracing costs",
         "",
-        f"`make bench-tracing`, {date.today()}: preset smol, {NUM_STREAMS} streams at once, {ROUNDS} rounds in which",
-        f"every way takes its turn through the same processes, on {machine()}.",
+        f"`make bench-tracing`, {date.today()}: preset {PRESET}, {NUM_STREAMS} streams at once, {ROUNDS} rounds in",
+        f"which every way takes its turn through the same processes, on {machine()}.",
         "A story is a short question with 64 tokens of answer; a glance has an image, a sound and 8 tokens. *Hung*:",
         "every request traced while the collector takes connections and answers none. It is the cluster's own,",
         "on the same processor. Ratios are medians of rounds.",
@@ -156,7 +156,7 @@ def main() -> None:
     """Measures, writes the section, prints the ratios."""
     os.environ["TRICHORD_TELEMETRY_TRUST_PARENT"] = "true"
     try:
-        trichord("up", "--name", NAME, "--port", str(PORT), "--preset", "smol", traced=True)
+        trichord("up", "--name", NAME, "--port", str(PORT), "--preset", PRESET, traced=True)
         processes = pids()
         before = psutil.Process(processes[GATEWAY]).memory_info().rss
         rates = asyncio.run(measure(processes))

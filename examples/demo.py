@@ -1,4 +1,4 @@
-"""Starts a cluster of its own, asks about a text, an image and a sound, shows answers and receipts, stops.
+"""Starts a cluster, asks it in writing and in speech about an image and sounds, shows answers and receipts, stops.
 
 Every step is a ``trichord`` command, printed before it runs: what a person would type.
 """
@@ -18,10 +18,13 @@ MEDIA = Path(__file__).parent / "media"
 NAME = "demo"
 PORT = 7430  # beside a cluster that runs already
 ASK = ("chat", "--target", f"127.0.0.1:{PORT}", "--max-tokens", "48", "--receipt")
+SIGN = ("--image", str(MEDIA / "sign.png"))
 QUESTIONS = (
     ("What is the capital of France?",),
-    ("What does the sign say?", "--image", str(MEDIA / "sign.png")),
-    ("What was said?", "--audio", str(MEDIA / "sentence.flac")),
+    ("What number is in the picture?", *SIGN),
+    ("Repeat what was said.", "--audio", str(MEDIA / "sentence.flac")),
+    ("Answer the question.", "--audio", str(MEDIA / "question.flac")),
+    ("", *SIGN, "--audio", str(MEDIA / "colour.flac")),
 )
 
 
@@ -34,7 +37,7 @@ def trichord(*arguments: str) -> None:
 def main() -> None:
     """Runs the demo with the preset that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", default="smol", help="a checkpoint that is there")
+    parser.add_argument("--preset", default="demo", help="a checkpoint that is there")
     preset = parser.parse_args().preset
     print(config_of(preset).note)
     try:

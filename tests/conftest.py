@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -24,6 +25,7 @@ import structlog
 from tests.spans_lab import RecordedSpans
 from trichord.checkpoint.presets import PRESETS
 from trichord.checkpoint.pull import pull
+from trichord.telemetry.metrics_port import metrics_port
 
 # A loaded machine is slow: time is never what a test is about.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -38,6 +40,11 @@ structlog.configure(
 )
 
 PORTS_OF_A_CLUSTER = 24
+PORTS = range(10_000, 32_000)
+"""For clusters: none that the kernel gives away (from 32768), as it could between a look and its use."""
+
+_begin = os.getpid() * 7919 % len(PORTS)  # processes look in different places
+_looked_at: Iterator[int] = itertools.cycle([*PORTS[_begin:], *PORTS[:_begin]])
 
 
 @dataclass(frozen=True)
@@ -82,12 +89,14 @@ def running_cluster(name: str, preset: str, dtype: str) -> Iterator[LocalCluster
         trichord("down", "--name", name)
 
 
-def free_ports() -> int:
-    """The first of a cluster's ports, all free now."""
-    for first in range(20000 + os.getpid() % 1000 * 30, 60000, PORTS_OF_A_CLUSTER):
+def free_ports(count: int = PORTS_OF_A_CLUSTER) -> int:
+    """The first of so many, all free now, none told before."""
+    for first in itertools.islice(_looked_at, len(PORTS)):
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in range(first, first + PORTS_OF_A_CLUSTER):
+            for port in range(first, first + count):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            for _ in range(count - 1):
+                next(_looked_at)
             return first
     raise AssertionError("no free ports")
 
@@ -100,9 +109,22 @@ def tiny_cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="session")
+def demo() -> Path:
+    """The pulled preset demo, which people get; pulled now if it is not there."""
+    return pull("demo", PRESETS["demo"])
+
+
+@pytest.fixture(scope="session")
 def smol() -> Path:
-    """The pulled preset smol; pulled now if it is not there."""
+    """The pulled preset smol, which training starts from; pulled now if it is not there."""
     return pull("smol", PRESETS["smol"])
+
+
+@pytest.fixture(scope="session")
+def page_url() -> Iterator[str]:
+    """The page of this process's metrics, one for all tests: its server takes half a second to stop."""
+    with metrics_port("127.0.0.1:0") as port:
+        yield f"http://127.0.0.1:{port}/metrics"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-
-from trichord.telemetry.metrics_port import metrics_port
 
 SOON_S = 20
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -73,13 +70,6 @@ class Page(Metrics):
         families = openmetrics.text_string_to_metric_families(self.text(OPENMETRICS))
         samples = [sample for family in families for sample in family.samples if sample.name == f"{name}_bucket"]
         return {sample.exemplar.labels["trace_id"] for sample in samples if sample.exemplar}
-
-
-@contextmanager
-def serving_page() -> Iterator[Page]:
-    """This process's page."""
-    with metrics_port("127.0.0.1:0") as port:
-        yield Page(f"http://127.0.0.1:{port}/metrics")
 
 
 def own_metrics() -> Metrics:

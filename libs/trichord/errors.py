@@ -24,7 +24,8 @@ details and back. Knows nothing of gRPC servers, of retries, or of HTTP.
     └── StartupError                INTERNAL             the process cannot start (never sent over a wire)
         ├── SettingsError                                a setting is missing, unknown or out of range
         ├── CheckpointError                              a checkpoint is broken; ``tensor`` says which tensor
-        └── ClusterError                                 a process of the local cluster did not start or stop
+        ├── ClusterError                                 a process of the local cluster did not start or stop
+        └── TrainingError                                training or an evaluation cannot run
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ __all__ = [
     "RequestError",
     "SettingsError",
     "StartupError",
+    "TrainingError",
     "TrichordError",
     "UnauthenticatedError",
     "UnavailableError",

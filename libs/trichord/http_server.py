@@ -6,15 +6,17 @@ Needs uvicorn, which only those extras bring whose services speak HTTP. Knows no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 
 BACKLOG = 512
 """Connections that wait to be taken up."""
+TICK_S = 0.1
+"""Between two of uvicorn's ticks, ten of which it takes for a second."""
 CLOSE_S = 1
 """Seconds for the last bytes to leave when a server stops."""
 
@@ -43,14 +45,24 @@ class HttpServer(uvicorn.Server):
 
     def start(self, listener: socket.socket, name: str) -> None:
         """Serves what comes to ``listener``, which it closes at its end; ``name`` is the task's."""
+        self._told_to_stop = asyncio.Event()
         self._task = asyncio.create_task(self.serve(sockets=[listener]), name=name)
 
     async def stop(self) -> None:
         """Takes no more connections, and ends. May be called again."""
         self.should_exit = True
+        self._told_to_stop.set()
         await self._task
 
-    @contextmanager
+    async def main_loop(self) -> None:
+        """Ticks as uvicorn does, but ends as soon as it is told to."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told_to_stop.wait(), TICK_S)
+
+    @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Captures none."""
         yield

@@ -90,6 +90,12 @@ class AudioConfig(_Section):
     n_layer: int = Field(gt=0, le=128)
     avg_pool: bool = Field(description="Halve the rows by averaging pairs: 25 a second instead of 50.")
     add_bos_eos: bool = Field(description="Put a learned row before and after each window.")
+    codebook_size: int = Field(
+        default=0,
+        ge=0,
+        le=65_536,
+        description="Rows are mixtures of so many learned ones, by a softmax; 0: a linear map.",
+    )
 
 
 class PromptConfig(_Section):

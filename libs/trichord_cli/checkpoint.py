@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="tiny, smol, or a Hugging Face repository (org/name).")],
+    name: Annotated[str, typer.Argument(help="demo, smol, tiny, or a Hugging Face repository (org/name).")],
     config: Annotated[
         str, typer.Option(help="For a repository: preset, or path of a directory, whose config.json its weights get.")
     ] = "megrez-3b-omni",

@@ -25,7 +25,7 @@ DEFAULT_NAME = "default"
 
 
 def up(
-    preset: Annotated[str, typer.Option(help="Name of a checkpoint, or a path (with a slash).")] = "smol",
+    preset: Annotated[str, typer.Option(help="Name of a checkpoint, or a path (with a slash).")] = "demo",
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; by default the checkpoint's own.")] = None,
     name: Name = DEFAULT_NAME,
     port: Annotated[

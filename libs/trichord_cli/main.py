@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from trichord.errors import TrichordError
-from trichord_cli import chat, checkpoint, cluster, keys, scaling, simulate, tokens, top, trace, triton
+from trichord_cli import chat, checkpoint, cluster, evaluate, keys, scaling, simulate, tokens, top, trace, triton
 
 
 class Sentences(TyperGroup):
@@ -42,5 +42,6 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(scaling.app, name="scaling")
 app.command()(tokens.tokens)
 app.command()(simulate.simulate)
+app.command("eval")(evaluate.evaluate)
 for command in (cluster.up, cluster.down, cluster.status, cluster.logs, chat.chat, trace.trace, top.top):
     app.command()(command)

@@ -27,7 +27,7 @@ Sounds = Annotated[
 def tokens(
     images: Images = None,
     sounds: Sounds = None,
-    preset: Annotated[str, typer.Option(help="Name of a preset or checkpoint, or a path (with a slash).")] = "smol",
+    preset: Annotated[str, typer.Option(help="Name of a preset or checkpoint, or a path (with a slash).")] = "demo",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Tell how images are sliced, and what images and sounds cost in tokens."""

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.conftest import trichord
+from tests.conftest import free_ports, trichord
 from tests.e2e.media import png
 from trichord.client import OmniClient, image, user
 from trichord.client.retries import RetryPolicy
@@ -97,19 +96,9 @@ class SleepyCluster:
             return [event async for event in answer]
 
 
-def free_ports() -> int:
-    """The first of a scaled cluster's ports, all free now."""
-    for first in range(20000 + os.getpid() % 700 * 50, 60000, PORTS):
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in range(first, first + PORTS):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-    raise AssertionError("no free ports")
-
-
 @contextlib.contextmanager
 def running(name: str, rules: str, folder: Path) -> Iterator[SleepyCluster]:
-    file, port = folder / "rules.yaml", free_ports()
+    file, port = folder / "rules.yaml", free_ports(PORTS)
     file.write_text(rules)
     options = ("--preset", "tiny", "--simulated", "--autoscale", "--max-replicas", "2", "--rules", str(file))
     try:

@@ -26,7 +26,7 @@ from trichord.v1 import gateway_pb2
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text()
 BIN = Path(sys.executable).parent
-MODEL = "smol"
+MODEL = "demo"
 """What the page calls the model: the local cluster's default."""
 TIMEOUT_S = 180
 

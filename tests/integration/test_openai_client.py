@@ -230,7 +230,7 @@ async def test_closing_a_stream_cancels_it(lab: Lab) -> None:
         stream = await client.chat.completions.create(model="fake", messages=HI, stream=True)
         await anext(aiter(stream))
         await stream.close()
-        await asyncio.wait_for(lab.decoder.calls.cancelled.wait(), 10)
+        await asyncio.wait_for(lab.decoder.calls.cancelled.wait(), 20)
 
 
 async def test_a_timeout_of_the_client_cancels_the_answer(client: openai.AsyncOpenAI, lab: Lab) -> None:
@@ -238,7 +238,7 @@ async def test_a_timeout_of_the_client_cancels_the_answer(client: openai.AsyncOp
     messages = [{"role": "user", "content": [image()]}]
     with pytest.raises(openai.APITimeoutError):
         await client.with_options(timeout=0.5).chat.completions.create(model="fake", messages=messages)  # type: ignore[call-overload]
-    await asyncio.wait_for(lab.vision.calls.cancelled.wait(), 10)
+    await asyncio.wait_for(lab.vision.calls.cancelled.wait(), 20)
 
 
 def ask_synchronously(url: str) -> tuple[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from deploy.observability.preview.answers import Answer, Line, Window, legend, p
 from deploy.observability.preview.drawing import MAX_LEGEND_LINES, draw, flowed
 from deploy.observability.preview.units import written
 from local_cluster.state import ProcessState
+from tests.conftest import free_ports
 from tests.k8s.promql import rules
 from trichord.telemetry.metrics_port import metrics_port
 
@@ -109,12 +109,9 @@ def test_targets_are_called_as_services_are() -> None:
 
 def test_a_real_prometheus_takes_our_rules_and_answers_as_it_is_read(tmp_path: Path) -> None:
     """This process's own page is scraped."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     with (
         metrics_port("127.0.0.1:0") as port,
-        scraping.scraping(tmp_path, address) as url,
+        scraping.scraping(tmp_path, f"127.0.0.1:{free_ports(1)}") as url,
         prometheus(url, scraping.INTERVAL_S) as server,
     ):
         (tmp_path / "targets.json").write_text(

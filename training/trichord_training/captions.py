@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer
+
 from trichord_training.pictures import COLOURS, SHAPES, WORDS, Thing
 
 UNSAID = -100

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import track
+
 from trichord_training.clips import CLIPS_PER_FILE, Clip, read_clips, record, write_clips
 from trichord_training.splits import Split
 

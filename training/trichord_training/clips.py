@@ -1,18 +1,22 @@
 """Recordings to learn from: spoken texts of a set, made once and kept as files of samples.
 
-A clip is named by its seed, set and index, so that a store that was cut short is filled up, not begun anew. Noise is not
-in it: that is drawn anew each time a clip is heard. Knows no model.
+A clip is named by its seed, set and index, so that a store that was cut short is filled up, not begun anew. Noise is
+not in it: that is drawn anew each time a clip is heard. Knows no model.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from trichord.errors import TrainingError
 from trichord_training.questions import ABOUT_PICTURES, some_question
 from trichord_training.sentences import some_digits, some_sentence
 from trichord_training.speech import some_voice, speak
@@ -66,7 +70,10 @@ def write_clips(path: Path, clips: Sequence[Clip]) -> None:
 
 
 def read_clips(path: Path) -> list[Clip]:
-    """The clips of a file."""
-    with np.load(path, allow_pickle=False) as file:
-        texts, lengths, pcm = json.loads(file["texts"].tobytes()), file["lengths"], file["pcm"]
-    return [Clip(text, part) for text, part in zip(texts, np.split(pcm, np.cumsum(lengths)[:-1]), strict=True)]
+    """The clips of a file. Raises TrainingError if it is broken."""
+    try:
+        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+            texts, lengths, pcm = json.loads(file["texts"].tobytes()), file["lengths"], file["pcm"]
+        return [Clip(text, part) for text, part in zip(texts, np.split(pcm, np.cumsum(lengths)[:-1]), strict=True)]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise TrainingError(f"{path.name} is not a file of clips. Remove it: it is made anew.") from error

@@ -1,7 +1,7 @@
 """The phases with the language model in the loop (arXiv 2502.15803, section 4.3): it answers questions about media.
 
-``connect`` trains the connectors alone, ``encode`` the encoders too, ``tune`` also low-rank deltas of the language model,
-whose text is held where it was by replay. Knows no drawing and no speaking.
+``connect`` trains the connectors alone, ``encode`` the encoders too, ``tune`` also low-rank deltas of the language
+model, whose text is held where it was by replay. Knows no drawing and no speaking.
 """
 
 from __future__ import annotations
@@ -24,29 +24,26 @@ from trichord_training.base import Base
 from trichord_training.clip_store import batch_of, make_clips
 from trichord_training.clips import Clip
 from trichord_training.examples import Example, Lesson, Teacher
-from trichord_training.eyes import as_patches
+from trichord_training.eyes import as_patches, picture_grids
 from trichord_training.omni import Batch, Omni
 from trichord_training.optimizers import adamw
 from trichord_training.pictures import Difficulty, Thing, draw
 from trichord_training.recipe import Medium, Recipe
 from trichord_training.replay import PROMPTS, drift, replay_texts
 from trichord_training.run_state import tensors_of
-from trichord_training.see import GRIDS
 from trichord_training.sounds import heard_in_noise
 from trichord_training.splits import Split
 
 LESSONS: Mapping[Medium, tuple[Lesson, ...]] = {
-    "pictures": (*["picture"] * 7, "pictures"),
-    "sounds": (*["sound"] * 4, "question", "picture_question"),
+    "pictures": ("picture", "picture", "picture", "picture", "picture", "picture", "picture", "pictures"),
+    "sounds": ("sound", "sound", "sound", "sound", "question", "picture_question"),
 }
-"""Batch of a step for each medium."""
+"""What is asked about each medium, over and over."""
 
 BLIND: tuple[Lesson, ...] = ("blind", "blind")
 """A batch for the language model alone: it shall not see what is not there."""
 
-NUM_SOUNDS = 4
 REPLAYED = 2
-DRIFT_WEIGHT = 1.0
 VALIDATION_ROUNDS = 12
 TENSORS_FILE = "tensors.safetensors"
 _CONNECTORS = ("eyes.resampler.", "ears.proj.", "ears.audio_bos_eos_token.")
@@ -58,12 +55,16 @@ class Converse:
     """Teaches the model to answer."""
 
     def __init__(
-        self, config: ModelConfig, base: Base, recipe: Recipe, clips: Path, begin_with: Sequence[Path]
+        self,
+        config: ModelConfig,
+        base: Base,
+        recipe: Recipe,
+        clips: Path,
+        begin_with: Sequence[Path],
+        device: torch.device,
     ) -> None:
         self._config, self._recipe = config, recipe
-        self._lessons = [LESSONS[medium] for medium in recipe.media]
-        if recipe.llm_learning_rate:
-            self._lessons.append(BLIND)
+        self._grids = picture_grids(config)
         self._towers = tuple(_TOWERS[medium] for medium in recipe.media)
         self._mel = LogMel(config.audio.n_mels, window_samples(config.audio))
         self._clips = make_clips(clips, recipe.seed, "train", recipe.clips)
@@ -73,7 +74,7 @@ class Converse:
             "validation": Teacher(make_clips(clips, recipe.seed, "validation", 1), "validation"),
         }
         torch.manual_seed(recipe.seed)
-        self.module = Omni(config, base)
+        self.module = Omni(config, base).to(device)
         self._begin(begin_with)
         self.optimizers = self._optimizers()
         self._replayed = self._replay_texts(clips.parent) if recipe.llm_learning_rate else []
@@ -115,17 +116,19 @@ class Converse:
     def loss(self, step: int, progress: dict[str, float]) -> tuple[Tensor, Mapping[str, float]]:
         """Cross entropy of the answers, and how far the text has drifted."""
         rng = np.random.default_rng((self._recipe.seed, 2, step))
-        clips = [self._clips[index] for index in batch_of(self._lengths, NUM_SOUNDS, step, self._recipe.seed)]
-        losses, figures = [], {}
-        for lessons in self._lessons:
-            batch = self._batch("train", lessons, rng, clips)
+        batches = self._lessons(step)
+        losses: list[Tensor] = []
+        figures: dict[str, float] = {}
+        replays = bool(self._replayed) and step % self._recipe.replay_every == 0
+        for lessons in [*batches, BLIND] if replays else batches:
+            batch = self._batch("train", lessons, rng, self._to_repeat(lessons, step))
             loss, right = self.module.loss(batch)
             losses.append(loss)
             figures |= _shares(lessons, right)
-        if self._replayed:
+        if replays:
             chosen = rng.choice(len(self._replayed), REPLAYED, replace=False)
             drifted = drift(self.module.llm, [self._replayed[index] for index in chosen])
-            losses.append(DRIFT_WEIGHT * drifted)
+            losses.append(self._recipe.drift_weight * drifted)
             figures["drift"] = drifted.item()
         return torch.stack(losses).sum(), figures
 
@@ -135,20 +138,40 @@ class Converse:
         found: dict[str, list[float]] = {}
         for round_ in range(VALIDATION_ROUNDS):
             rng = np.random.default_rng((self._recipe.seed, 3, round_))
-            for lessons in self._lessons:
-                _, right = self.module.loss(self._batch("validation", lessons, rng, [None] * NUM_SOUNDS))
+            asked = [LESSONS[medium] for medium in self._recipe.media]
+            for lessons in [*asked, BLIND] if self._replayed else asked:
+                _, right = self.module.loss(self._batch("validation", lessons, rng, [None] * len(lessons)))
                 for lesson, share in zip(lessons, right.tolist(), strict=True):
                     found.setdefault(lesson, []).append(float(share))
         return {lesson: sum(shares) / len(shares) for lesson, shares in found.items()}
 
     def export(self, directory: Path) -> None:
-        """Writes all that differs from the base."""
-        tensors = self.module.eyes.tensors()
-        tensors |= {f"audio.audio.{name}": value for name, value in self.module.ears.state_dict().items()}
+        """Writes the towers of the recipe's media, their connectors, and the deltas if there are any."""
+        tensors: dict[str, Tensor] = {}
+        if "pictures" in self._recipe.media:
+            tensors |= self.module.eyes.tensors()
+        if "sounds" in self._recipe.media:
+            tensors |= {f"audio.audio.{name}": value for name, value in self.module.ears.state_dict().items()}
         if self._recipe.llm_learning_rate:
             tensors |= self.module.llm.delta_tensors()
         stored = {name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()}
         save_file(stored, directory / TENSORS_FILE)
+
+    def _lessons(self, step: int) -> list[Sequence[Lesson]]:
+        """What a step asks about each medium: it goes on where the step before stopped."""
+        counts = {"sounds": self._recipe.sounds, "pictures": self._recipe.batch_size - self._recipe.sounds}
+        return [
+            [LESSONS[medium][place % len(LESSONS[medium])] for place in range(step * count, (step + 1) * count)]
+            for medium in self._recipe.media
+            if (count := counts[medium])
+        ]
+
+    def _to_repeat(self, lessons: Sequence[Lesson], step: int) -> list[Clip]:
+        """Recordings of about one length, one for each that is to be repeated."""
+        count = lessons.count("sound")
+        return (
+            [self._clips[index] for index in batch_of(self._lengths, count, step, self._recipe.seed)] if count else []
+        )
 
     def _batch(
         self, split: Split, lessons: Sequence[Lesson], rng: np.random.Generator, clips: Sequence[Clip | None]
@@ -158,7 +181,7 @@ class Converse:
             self._teachers[split].example(lesson, rng, next(to_repeat) if lesson == "sound" else None)
             for lesson in lessons
         ]
-        grid = GRIDS[int(rng.integers(len(GRIDS)))]
+        grid = self._grids[int(rng.integers(len(self._grids)))]
         things = [part for example in examples for part in example.parts if isinstance(part, Thing)]
         sounds = [part for example in examples for part in example.parts if isinstance(part, Clip)]
         mel = heard_in_noise(sounds, self._mel, rng) if sounds else None

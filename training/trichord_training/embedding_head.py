@@ -13,6 +13,8 @@ from torch import Tensor, nn
 class EmbeddingHead(nn.Module):
     """Logits [..., V] of rows [..., D] over V fixed token embeddings, and learned ones if asked for."""
 
+    embeddings_VD: Tensor
+
     def __init__(self, embeddings_VD: Tensor, num_learned: int = 0) -> None:
         """``num_learned`` further vectors stand behind the tokens; they start where the tokens' middle is."""
         super().__init__()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
 from trichord_training import questions
 from trichord_training.clips import Clip
 from trichord_training.pictures import Difficulty, Thing, some_thing

@@ -7,12 +7,15 @@ have one. Knows no language model but its token embeddings.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from trichord_training.embedding_head import EmbeddingHead
 
+from trichord.media.slicing import TileShape, plan_slices
 from trichord.model_config import ModelConfig
+from trichord_training.device import in_bfloat16
+from trichord_training.embedding_head import EmbeddingHead
 from vision_encoder.positions import position_ids
 from vision_encoder.resampler import Resampler
 from vision_encoder.tower import VisionTower
@@ -20,9 +23,14 @@ from vision_encoder.tower import VisionTower
 WAVES = 12
 """Wavelengths along each axis that positions are mixed from: from 4 tables to 1/8 of one."""
 
+_PICTURE_SHAPES = ((1, 1), (1, 1), (2, 1), (4, 3))
+"""Width to height."""
+
 
 class Eyes(nn.Module):
     """Tower and resampler, trained; exported by ``tensors``."""
+
+    waves: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -34,7 +42,7 @@ class Eyes(nn.Module):
         self.vpm.embeddings.position_embedding.weight.requires_grad_(False)
         side = config.vision.positions_per_side
         self.register_buffer("waves", position_waves(side), persistent=False)
-        self.mixture = nn.Parameter(torch.randn(self.waves.shape[1], config.vision.hidden_size) * 0.15)
+        self.mixture = nn.Parameter(torch.randn(4 * WAVES, config.vision.hidden_size) * 0.15)
         self._seed()
 
     def _seed(self) -> None:
@@ -47,7 +55,7 @@ class Eyes(nn.Module):
         """Rows [N, Q, D] of tiles [N, L, 3 * patch * patch], all of ``grid`` (height, width) patches."""
         height, width = grid
         ids = torch.from_numpy(position_ids(height, width, self.config.vision.positions_per_side).copy())
-        positions = self.waves[ids] @ self.mixture
+        positions = self.waves[ids.to(patches.device)] @ self.mixture
         embeddings = self.vpm.embeddings
         states = functional.linear(
             patches, embeddings.patch_embedding.weight.flatten(1), embeddings.patch_embedding.bias
@@ -75,8 +83,16 @@ def position_waves(side: int) -> Tensor:
     return torch.cat([rows, cols], -1).flatten(0, 1)
 
 
-def as_patches(pixels: np.ndarray, patch: int) -> Tensor:
-    """Normalised patches [N, L, 3 * patch * patch] of pictures uint8 [N, height, width, 3], as the service cuts them."""
+def picture_grids(config: ModelConfig) -> tuple[TileShape, ...]:
+    """Patches (height, width) of pictures of some shapes, as the service scales them; a batch is of one of these."""
+    return tuple(
+        plan_slices(width, height, config.slicing, config.vision.patch_size).tile_shapes[0]
+        for width, height in _PICTURE_SHAPES
+    )
+
+
+def as_patches(pixels: npt.NDArray[np.uint8], patch: int) -> Tensor:
+    """Patches [N, L, 3 * patch * patch], -1 to 1, of pictures [N, height, width, 3]; cut as the service does."""
     count, height, width, _ = pixels.shape
     grid = pixels.reshape(count, height // patch, patch, width // patch, patch, 3).transpose(0, 1, 3, 5, 2, 4)
     flat = grid.reshape(count, (height // patch) * (width // patch), -1)
@@ -92,5 +108,7 @@ class Captioner(nn.Module):
         self.head = EmbeddingHead(embeddings_VD)
 
     def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Logits [N, Q, V]."""
-        return self.head(self.eyes(patches, grid))  # type: ignore[no-any-return]
+        """Logits float32 [N, Q, V]; see ``Eyes.forward``."""
+        with in_bfloat16(patches.device):
+            rows = self.eyes(patches, grid)
+        return self.head(rows)  # type: ignore[no-any-return]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
-from trichord_training.base import Base
 
 from trichord.model_config import LlmConfig
+from trichord_training.base import Base
 
 RANK = 16
 DELTA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -50,7 +50,8 @@ class LanguageModel(nn.Module):
         tensors = base.tensors(PREFIX)
         tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
         self.llama.load_state_dict(tensors)
-        self.llama.to(torch.bfloat16).requires_grad_(False)
+        for parameter in self.llama.requires_grad_(False).parameters():
+            parameter.data = parameter.data.bfloat16()  # the buffers stay: float32 frequencies turn the positions
         self.deltas = dict(self._with_deltas())
 
     def _with_deltas(self) -> Iterator[tuple[str, DeltaLinear]]:
@@ -80,7 +81,7 @@ class LanguageModel(nn.Module):
 
     def states(self, embeddings_BTD: Tensor, lengths: Tensor) -> Tensor:
         """Last hidden states [B, T, D] of sequences that are padded on the right."""
-        mask = torch.arange(embeddings_BTD.shape[1]) < lengths[:, None]
+        mask = torch.arange(embeddings_BTD.shape[1], device=lengths.device) < lengths[:, None]
         out = self.llama.model(inputs_embeds=embeddings_BTD, attention_mask=mask.long(), use_cache=False)
         return out.last_hidden_state  # type: ignore[no-any-return]
 

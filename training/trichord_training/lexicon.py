@@ -3,6 +3,8 @@
 No two sound alike, so that what was said can be written down in one way. Knows no grammar.
 """
 
+# ruff: noqa: SIM905 - a list of words is easier to read as the words
+
 from __future__ import annotations
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -21,14 +23,15 @@ THINGS = """box bag bottle basket bucket book letter newspaper map picture camer
 candle mirror table chair sofa bed blanket pillow carpet curtain door window key lock hammer nail rope ladder shovel
 knife fork spoon plate cup glass bowl pan kettle oven coat jacket shirt skirt dress hat glove scarf shoe boot sock
 umbrella ring necklace coin wallet ticket passport present toy ball balloon kite drum guitar piano violin trumpet flag
-car truck train bicycle boat ship wagon engine wheel machine robot rocket stone stick feather shell leaf branch""".split()
+car truck train bicycle boat ship wagon engine wheel machine robot rocket stone stick feather shell leaf
+branch""".split()
 
 FOODS = """bread butter cheese egg apple banana orange lemon cherry grape peach melon potato tomato onion carrot cabbage
 mushroom rice soup salad sandwich pizza cake cookie chocolate honey sugar pepper coffee milk juice water""".split()
 
-PLACES = """house kitchen garden garage bathroom bedroom office school hospital library museum theatre church market shop
-restaurant hotel airport station harbour bridge road street corner park forest mountain valley river lake beach desert
-island village city castle tower farm field factory prison bank camp cave""".split()
+PLACES = """house kitchen garden garage bathroom bedroom office school hospital library museum theatre church market
+shop restaurant hotel airport station harbour bridge road street corner park forest mountain valley river lake beach
+desert island village city castle tower farm field factory prison bank camp cave""".split()
 
 ADJECTIVES = """big small tall short long wide narrow heavy light old young new happy sad angry tired hungry thirsty
 brave clever lazy quiet loud strong rich poor clean dirty wet dry hot cold warm soft hard smooth round empty broken

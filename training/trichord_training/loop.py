@@ -13,8 +13,9 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
+
+from trichord_training.device import device_of, quickest_attention
 from trichord_training.optimizers import set_rate
 from trichord_training.recipe import Recipe
 from trichord_training.run_state import RunState
@@ -27,8 +28,13 @@ _SMOOTHING = 0.97
 class Task(Protocol):
     """What a phase teaches."""
 
-    module: nn.Module
-    optimizers: Sequence[Optimizer]
+    @property
+    def module(self) -> nn.Module:
+        """What is taught; only parameters that need a gradient are kept in the run's state."""
+
+    @property
+    def optimizers(self) -> Sequence[Optimizer]:
+        """What moves its parameters."""
 
     def loss(self, step: int, progress: dict[str, float]) -> tuple[Tensor, Mapping[str, float]]:
         """The loss of a step's batch, and figures of it from 0 to 1; ``progress`` is kept between steps."""
@@ -41,19 +47,22 @@ class Task(Protocol):
 
 
 def run(task: Task, recipe: Recipe, directory: Path) -> None:
-    """Trains to the recipe's last step; saves, validates and exports on the way."""
+    """Trains to the recipe's last step; saves, validates and exports on the way, and tells the figures on stderr.
+
+    Goes on from the state in ``directory``, if it has one. Raises TrainingError if that is of another run.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     state = RunState(task.module, task.optimizers, recipe.model_dump_json())
     state.resume(directory)
-    # Plain matrix products: for a hundred positions the fused kernel's backward pass is several times slower on a CPU.
-    with _progress() as bar, sdpa_kernel(SDPBackend.MATH):
+    with _progress() as bar, quickest_attention(device_of(task.module)):
         shown = bar.add_task(recipe.phase, total=recipe.steps, completed=state.step, figures="")
         while state.step < recipe.steps:
             figures = _step(task, recipe, state)
             state.step += 1
             bar.update(shown, completed=state.step, figures=_text(figures))
             if state.step % recipe.save_every == 0 or state.step == recipe.steps:
-                _keep(task, state, figures, directory)
+                line = _keep(task, state, figures, directory)
+                bar.console.print(f"{recipe.phase} {_text(line)}", soft_wrap=True, highlight=False)
 
 
 def _step(task: Task, recipe: Recipe, state: RunState) -> dict[str, float]:
@@ -73,14 +82,16 @@ def _step(task: Task, recipe: Recipe, state: RunState) -> dict[str, float]:
     return state.progress
 
 
-def _keep(task: Task, state: RunState, figures: Mapping[str, float], directory: Path) -> None:
+def _keep(task: Task, state: RunState, figures: Mapping[str, float], directory: Path) -> dict[str, float]:
+    """Validates, exports and saves; what it has written of this step in the file of figures."""
     task.module.eval()
     validated = {f"validation_{name}": value for name, value in task.validate().items()}
-    line = {"step": state.step, **figures, **validated}
+    line = {name: round(value, 5) for name, value in {"step": state.step, **figures, **validated}.items()}
     with (directory / FIGURES_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({name: round(value, 5) for name, value in line.items()}) + "\n")
+        file.write(json.dumps(line) + "\n")
     task.export(directory)
     state.save(directory)
+    return line
 
 
 def _progress() -> Progress:
@@ -91,4 +102,4 @@ def _progress() -> Progress:
 
 
 def _text(figures: Mapping[str, float]) -> str:
-    return " ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    return " ".join(f"{name} {value:.4g}" for name, value in figures.items())

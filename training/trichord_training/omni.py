@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from trichord_training.base import Base
-from trichord_training.eyes import Eyes
-from trichord_training.language_model import LanguageModel
 
 from audio_encoder.tower import AudioTower
 from llm_decoder.conversation import Image, Message, Sound
 from llm_decoder.prompt import PromptTemplate
 from llm_decoder.vocabulary import Vocabulary
 from trichord.model_config import ModelConfig
+from trichord_training.base import Base
+from trichord_training.device import device_of, in_bfloat16
+from trichord_training.eyes import Eyes
+from trichord_training.language_model import LanguageModel
 
 NOT_TAUGHT = -100
 
@@ -48,16 +49,20 @@ class Omni(nn.Module):
         self._template = PromptTemplate(config.prompt, vocabulary)
         self.eyes = Eyes(config)
         self.ears = AudioTower(config.audio, config.llm.hidden_size)
+        # The positions are never trained, and the connectors never the base's.
+        whisper = {name: value for name, value in base.tensors("audio.audio.").items() if not name.startswith("proj.")}
+        self.ears.load_state_dict(whisper, strict=False)
         self.llm = LanguageModel(config.llm, base)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits float32 [n, V] at every place of an answer, the tokens [n] that belong there, and whose they are [n]."""
+        """Logits float32 [n, V] at the n places of all answers, the tokens [n] of them, and whose they are [n]."""
+        device = device_of(self)
         ids, taught = zip(*map(self._tokens, batch.messages, batch.answers), strict=True)
-        lengths = torch.tensor([len(row) for row in ids])
-        padded = pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+        lengths = torch.tensor([len(row) for row in ids], device=device)
+        padded = _padded(ids, 0).to(device)
         embeddings = self._with_media(self.llm.embed(padded), self._places(batch.messages), batch)
         states = self.llm.states(embeddings, lengths)[:, :-1]
-        targets = pad_sequence([torch.tensor(row) for row in taught], batch_first=True, padding_value=NOT_TAUGHT)[:, 1:]
+        targets = _padded(taught, NOT_TAUGHT).to(device)[:, 1:]
         learns = targets != NOT_TAUGHT
         return self.llm.scores(states[learns]), targets[learns], learns.nonzero()[:, 0]
 
@@ -68,7 +73,8 @@ class Omni(nn.Module):
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross entropy a token of the answers, and which answers [B] a greedy decoder would give word for word."""
         logits, targets, whose = self(batch)
-        wrong = torch.zeros(len(batch.answers)).index_add(0, whose, (logits.argmax(-1) != targets).float())
+        is_wrong = (logits.argmax(-1) != targets).float()
+        wrong = torch.zeros(len(batch.answers), device=is_wrong.device).index_add(0, whose, is_wrong)
         return functional.cross_entropy(logits, targets), wrong == 0
 
     def _tokens(self, parts: Sequence[str | Image | Sound], answer: str) -> tuple[list[int], list[int]]:
@@ -90,13 +96,19 @@ class Omni(nn.Module):
         return places
 
     def _with_media(self, embeddings: Tensor, places: Sequence[tuple[int, int, int, bool]], batch: Batch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            pictures = [] if batch.patches is None else list(self.eyes(batch.patches, batch.grid))
-            sounds = [] if batch.mel is None else list(self.ears(batch.mel))
+        device = embeddings.device
+        with in_bfloat16(device):
+            pictures = [] if batch.patches is None else list(self.eyes(batch.patches.to(device), batch.grid))
+            sounds = [] if batch.mel is None else list(self.ears(batch.mel.to(device)))
         seen, heard = iter(pictures), iter(sounds)
         rows = [next(seen if is_picture else heard).to(embeddings.dtype) for *_, is_picture in places]
         if not rows:
             return embeddings
         row_index = torch.cat([torch.full((length,), row) for row, _, length, _ in places])
         col_index = torch.cat([torch.arange(start, start + length) for _, start, length, _ in places])
-        return embeddings.index_put((row_index, col_index), torch.cat(rows))
+        return embeddings.index_put((row_index.to(device), col_index.to(device)), torch.cat(rows))
+
+
+def _padded(rows: Sequence[Sequence[int]], padding: int) -> Tensor:
+    """int64 [rows, longest], filled up on the right."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=padding)

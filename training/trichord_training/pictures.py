@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
+
 from trichord_training.fonts import font, font_files
 from trichord_training.splits import Split, split_of
 
@@ -159,7 +160,7 @@ def _rotated(mask: Mask, degrees: float, size: tuple[int, int]) -> Mask:
 
 
 def _as_mask(image: Image.Image) -> Mask:
-    return np.asarray(image, np.float32) / 255
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 @functools.cache

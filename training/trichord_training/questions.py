@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
 from trichord_training import lexicon as words
 from trichord_training.pictures import Thing
 from trichord_training.splits import Split, split_of

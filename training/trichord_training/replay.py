@@ -15,6 +15,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from trichord.errors import TrainingError
+from trichord_training.device import device_of
 from trichord_training.language_model import LanguageModel
 
 ANSWER_TOKENS = 64
@@ -36,19 +40,34 @@ PROMPTS = (
 
 
 def replay_texts(model: LanguageModel, prompts: Sequence[Sequence[int]], path: Path) -> list[list[int]]:
-    """Each prompt with the untouched model's greedy answer; made once, and kept in ``path``."""
+    """Each prompt with the untouched model's greedy answer: token ids; made once, and kept in ``path``.
+
+    Raises TrainingError if ``path`` has something else.
+    """
     if not path.exists():
         with model.untouched():
             texts = [
                 _answered(model, prompt) for prompt in track(prompts, "replay texts", console=Console(stderr=True))
             ]
-        path.write_text(json.dumps(texts))
-    return [list(map(int, text)) for text in json.loads(path.read_text())]
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(texts))
+        unfinished.replace(path)
+    return _kept(prompts, path)
+
+
+def _kept(prompts: Sequence[Sequence[int]], path: Path) -> list[list[int]]:
+    try:
+        texts = [list(map(int, text)) for text in json.loads(path.read_text())]
+        if [text[: len(prompt)] for text, prompt in zip(texts, prompts, strict=True)] != list(map(list, prompts)):
+            raise ValueError("other prompts")
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"{path.name} has no answers to these prompts. Remove it: it is made anew.") from error
+    return texts
 
 
 @torch.inference_mode()
 def _answered(model: LanguageModel, prompt: Sequence[int]) -> list[int]:
-    ids = torch.tensor([list(prompt)])
+    ids = torch.tensor([list(prompt)], device=device_of(model))
     out = model.llama.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False, pad_token_id=0
     )
@@ -57,9 +76,10 @@ def _answered(model: LanguageModel, prompt: Sequence[int]) -> list[int]:
 
 def drift(model: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
     """Kullback-Leibler divergence a token of the model from what it was, on some texts."""
-    lengths = torch.tensor([len(text) for text in texts])
-    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
-    real = torch.arange(padded.shape[1]) < lengths[:, None]
+    device = device_of(model)
+    lengths = torch.tensor([len(text) for text in texts], device=device)
+    padded = pad_sequence([torch.tensor(text) for text in texts], batch_first=True).to(device)
+    real = torch.arange(padded.shape[1], device=device) < lengths[:, None]
     embeddings = model.embed(padded)
     with torch.no_grad(), model.untouched():
         before = model.scores(model.states(embeddings, lengths)[real]).log_softmax(-1)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trichord.errors import TrainingError
+from trichord_training.recipe import Recipe
 
 STATE_FILE = "state.safetensors"
 
@@ -29,7 +30,7 @@ class RunState:
     module: nn.Module
     optimizers: Sequence[Optimizer]
     recipe: str
-    """Says what is being trained; a state of another recipe is refused."""
+    """The recipe as JSON; a state of another one is refused."""
     step: int = 0
     progress: dict[str, float] = field(default_factory=dict)
     """Numbers that a phase keeps from step to step."""
@@ -62,7 +63,7 @@ class RunState:
         return True
 
     def _take(self, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        if about["recipe"] != self.recipe:
+        if Recipe.model_validate_json(about["recipe"]) != Recipe.model_validate_json(self.recipe):
             raise ValueError(about["recipe"])
         take(self.module, _under("module/", tensors))
         for index, optimizer in enumerate(self.optimizers):

@@ -8,21 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
+
+from trichord.model_config import ModelConfig
 from trichord_training.base import Base
 from trichord_training.captions import UNSAID, caption, caption_vocabulary
-from trichord_training.eyes import Captioner, as_patches
+from trichord_training.device import device_of
+from trichord_training.eyes import Captioner, as_patches, picture_grids
 from trichord_training.optimizers import adamw, muon
 from trichord_training.pictures import Difficulty, Thing, draw, some_thing
 from trichord_training.recipe import Recipe
 from trichord_training.splits import Split, sample_rng
-
-from trichord.model_config import ModelConfig
-
-GRIDS = ((7, 7), (7, 7), (5, 10), (6, 8))
-"""Patches (height, width) of the pictures of a step, in turn."""
 
 NUM_VALIDATED = 512
 VALIDATED_AT_ONCE = 128
@@ -35,12 +32,13 @@ _LEVEL = "level"
 class See:
     """Teaches the tower and the resampler to caption."""
 
-    def __init__(self, config: ModelConfig, base: Base, recipe: Recipe) -> None:
+    def __init__(self, config: ModelConfig, base: Base, recipe: Recipe, device: torch.device) -> None:
         self._config, self._recipe, self._tokenizer = config, recipe, base.tokenizer
+        self._grids = picture_grids(config)
         vocabulary = caption_vocabulary(base.tokenizer)
         self._index = {token: index for index, token in enumerate(vocabulary)}
         torch.manual_seed(recipe.seed)
-        self.module = Captioner(config, base.embeddings(vocabulary))
+        self.module = Captioner(config, base.embeddings(vocabulary)).to(device)
         named = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
         matrices = {name: value for name, value in named.items() if _is_hidden_matrix(name, value)}
         others = {name: value for name, value in named.items() if name not in matrices}
@@ -49,7 +47,7 @@ class See:
     def loss(self, step: int, progress: dict[str, float]) -> tuple[Tensor, Mapping[str, float]]:
         """Cross entropy of every token of the captions."""
         level = progress.get(_LEVEL, 0.0)
-        grid = GRIDS[step % len(GRIDS)]
+        grid = self._grids[step % len(self._grids)]
         first = step * self._recipe.batch_size
         logits, said = self._read(
             "train", range(first, first + self._recipe.batch_size), grid, Difficulty(*3 * [level])
@@ -63,7 +61,7 @@ class See:
     def validate(self) -> Mapping[str, float]:
         """Shares of captions that are right, at full difficulty, in fonts of the validation set."""
         parts = [
-            self._read("validation", range(first, first + VALIDATED_AT_ONCE), GRIDS[0], Difficulty())
+            self._read("validation", range(first, first + VALIDATED_AT_ONCE), self._grids[0], Difficulty())
             for first in range(0, NUM_VALIDATED, VALIDATED_AT_ONCE)
         ]
         logits, said = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
@@ -78,6 +76,13 @@ class See:
         self, split: Split, indices: range, grid: tuple[int, int], difficulty: Difficulty
     ) -> tuple[Tensor, Tensor]:
         """Logits [N, Q, V] of the pictures of some indices, and what their captions say [N, Q]."""
+        patches, said, grid = self._drawn(split, indices, grid, difficulty)
+        return self.module(patches, grid), said
+
+    def _drawn(
+        self, split: Split, indices: range, grid: tuple[int, int], difficulty: Difficulty
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Patches [N, L, 3 * patch * patch] of the pictures of some indices, their captions [N, Q], and the grid."""
         patch = self._config.vision.patch_size
         pictures, captions = [], []
         for index in indices:
@@ -85,9 +90,9 @@ class See:
             thing = some_thing(rng, split, difficulty)
             pictures.append(draw(thing, rng, split, (grid[1] * patch, grid[0] * patch), difficulty))
             captions.append(self._caption(thing))
-        with torch.autocast("cpu", torch.bfloat16):
-            rows = self.module.eyes(as_patches(np.stack(pictures), patch), grid)
-        return self.module.head(rows), torch.tensor(captions)
+        device = device_of(self.module)
+        patches = as_patches(np.stack(pictures), patch).to(device)
+        return patches, torch.tensor(captions, device=device), grid
 
     def _caption(self, thing: Thing) -> list[int]:
         tokens = caption(thing, self._tokenizer, self._config.resampler.num_queries)

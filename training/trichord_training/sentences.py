@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from trichord_training import lexicon as words
 from trichord_training.splits import Split, split_of
 
@@ -76,7 +77,8 @@ def _being(rng: Rng) -> str:
 
 
 def _command(rng: Rng) -> str:
-    return f"{_maybe(rng, 0.4, ('please',))}{_one(rng, words.COMMANDS)} {_object(rng)} {_maybe(rng, 0.3, words.TIMES)}".strip()
+    command = f"{_maybe(rng, 0.4, ('please',))}{_one(rng, words.COMMANDS)} {_object(rng)}"
+    return f"{command} {_maybe(rng, 0.3, words.TIMES)}".strip()
 
 
 def _question(rng: Rng) -> str:
@@ -102,8 +104,10 @@ PLURALS = tuple(
     if not thing.endswith(("s", "x", "sh", "ch", "fe", "f", "sheep", "goose", "y"))
 )
 
-FUNCTION_WORDS = """the my your a an is very too not please where who has wants what near when did you see on in
-hundred""".split()
+FUNCTION_WORDS = (
+    "the", "my", "your", "a", "an", "is", "very", "too", "not", "please", "where", "who", "has", "wants", "what",
+    "near", "when", "did", "you", "see", "on", "in",
+)  # fmt: skip
 """Words of the sentences' forms themselves."""
 
 _FORMS: tuple[Callable[[Rng], str], ...] = (

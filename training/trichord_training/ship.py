@@ -50,6 +50,7 @@ def ship(runs: Sequence[Path], output: Path | None = None) -> Path:
         save_file(tensors, unfinished, {METADATA_KEY: json.dumps(about)})
         trained.sha256(unfinished)  # is not too large
         trained.Trained.read(unfinished, tensor_shapes(preset(name)))  # and is what a pull takes
+        unfinished.chmod(0o644)  # the library lets nobody else read it
         return unfinished.replace(output)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from trichord_training.clips import Clip
-from trichord_training.speech import Samples, with_noise
 
 from audio_encoder.mel import LogMel
 from trichord.media.windows import POSITION_SAMPLES
+from trichord_training.clips import Clip
+from trichord_training.speech import Samples, with_noise
 
 _ROW_SAMPLES = 2 * POSITION_SAMPLES
 _MAX_SILENCE = 3200
-_FULL_SCALE = 32768
+_FULL_SCALE = np.float32(32768)
 _MASKS, _MAX_MASKED_BANDS, _MAX_MASKED_FRAMES = 2, 12, 25
 
 

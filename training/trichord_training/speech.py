@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
-from trichord_training.splits import Split
 
 from trichord.errors import TrainingError
 from trichord.media.windows import SAMPLE_RATE
+from trichord_training.splits import Split
 
 Samples = npt.NDArray[np.float32]
 
@@ -25,10 +25,10 @@ ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "
 
 VARIANTS: dict[Split, tuple[str, ...]] = {
     "train": (
-        "m1", "m2", "m3", "m6", "m7", "m8", "f1", "f2", "f5", "klatt", "klatt2", "klatt4", "adam", "Alex", "Alicia", "Andy",
-        "belinda", "benjamin", "boris", "caleb", "david", "Diogo", "ed", "edward", "Gene", "Henrique", "Hugo", "iven",
-        "iven2", "john", "kaukovalta", "linda", "marcelo", "Marco", "max", "michael", "Mike", "Nguyen", "pablo", "paul",
-        "quincy", "rob", "sandro", "steph", "steph2", "travis", "victor", "zac",
+        "m1", "m2", "m3", "m6", "m7", "m8", "f1", "f2", "f5", "klatt", "klatt2", "klatt4", "adam", "Alex", "Alicia",
+        "Andy", "belinda", "benjamin", "boris", "caleb", "david", "Diogo", "ed", "edward", "Gene", "Henrique", "Hugo",
+        "iven", "iven2", "john", "kaukovalta", "linda", "marcelo", "Marco", "max", "michael", "Mike", "Nguyen", "pablo",
+        "paul", "quincy", "rob", "sandro", "steph", "steph2", "travis", "victor", "zac",
     ),
     "validation": ("m4", "Andrea", "jacky", "robert"),
     "test": ("m5", "f3", "f4", "Annie", "antonio", "Lee", "miguel", "anika"),
@@ -66,7 +66,7 @@ def speak(text: str, voice: Voice) -> Samples:
     if program is None:
         raise TrainingError("There is no espeak-ng. Install it: make system")
     command = [program, "-v", f"{voice.accent}+{voice.variant}", "-s", str(voice.words_per_minute)]
-    spoken = subprocess.run(
+    spoken = subprocess.run(  # noqa: S603 - words of ours; the text goes through stdin
         [*command, "-p", str(voice.pitch), "--stdin", "--stdout"],
         input=text.encode(), capture_output=True, timeout=_TIMEOUT_S, check=False,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tokenizers import Tokenizer
+
 from trichord_training import lexicon, questions, sentences
 
 

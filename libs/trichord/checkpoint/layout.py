@@ -159,10 +159,16 @@ def _audio(audio: AudioConfig, llm_width: int) -> dict[str, Shape]:
     }
     for layer in range(audio.n_layer):
         shapes |= _under(f"blocks.{layer}.", _audio_block(width))
-    shapes |= _norm("ln_post", width) | _linear("proj", llm_width, width)
+    shapes |= _norm("ln_post", width) | _audio_projection(width, audio.codebook_size, llm_width)
     if audio.add_bos_eos:
         shapes["audio_bos_eos_token.weight"] = (2, llm_width)
     return shapes
+
+
+def _audio_projection(width: int, codebook_size: int, llm_width: int) -> dict[str, Shape]:
+    if not codebook_size:
+        return _linear("proj", llm_width, width)
+    return _linear("proj.scores", codebook_size, width) | {"proj.rows.weight": (llm_width, codebook_size)}
 
 
 def _audio_block(width: int) -> dict[str, Shape]:

@@ -52,18 +52,22 @@ def write_manifest(directory: Path, source: str, advance: Advance = ignore) -> N
     (directory / MANIFEST_FILE).write_text(text + "\n")
 
 
-def check_manifest(directory: Path, advance: Advance = ignore) -> None:
-    """Raises CheckpointError naming a file that is missing or differs. A directory without manifest passes."""
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a checkpoint that has one. Raises CheckpointError if it is malformed."""
     path = directory / MANIFEST_FILE
-    if not path.exists():
-        return
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise CheckpointError(f"{MANIFEST_FILE} is larger than {MAX_MANIFEST_BYTES} bytes.")
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise CheckpointError(f"{MANIFEST_FILE} is malformed. Pull the checkpoint again.") from error
-    for name, sha256 in manifest.files.items():
+
+
+def check_manifest(directory: Path, advance: Advance = ignore) -> None:
+    """Raises CheckpointError naming a file that is missing or differs. A directory without manifest passes."""
+    if not (directory / MANIFEST_FILE).exists():
+        return
+    for name, sha256 in read_manifest(directory).files.items():
         if not (directory / name).is_file():
             raise CheckpointError(f"{name} is missing. Pull the checkpoint again.")
         if file_sha256(directory / name, advance) != sha256:

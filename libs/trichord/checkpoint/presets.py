@@ -124,6 +124,19 @@ _SMOL = ModelConfig(
     prompt=_SMOL_PROMPT,
 )
 
+_DEMO = _SMOL.model_copy(
+    update={
+        "model": "demo",
+        "note": "SmolLM2-135M-Instruct that sees and hears a little: see the model card, docs/model-card.md.",
+        "vision": _SMOL.vision.model_copy(update={"num_hidden_layers": 4}),
+        "resampler": _SMOL.resampler.model_copy(update={"num_queries": 8}),
+        "slicing": SlicingConfig(max_slices=1, scale_resolution=98),
+        # Every token that training says aloud, and a pause.
+        "audio": _SMOL.audio.model_copy(update={"codebook_size": 705}),
+        "prompt": _SMOL_PROMPT.model_copy(update={"default_system": None}),
+    }
+)
+
 _MEGREZ = ModelConfig(
     model="megrez-3b-omni",
     note=(
@@ -159,7 +172,7 @@ _MEGREZ = ModelConfig(
     prompt=_MEGREZ_PROMPT,
 )
 
-PRESETS: dict[str, ModelConfig] = {config.model: config for config in (_TINY, _SMOL, _MEGREZ)}
+PRESETS: dict[str, ModelConfig] = {config.model: config for config in (_TINY, _SMOL, _DEMO, _MEGREZ)}
 """Config of each preset, by name."""
 
 

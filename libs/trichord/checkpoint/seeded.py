@@ -20,7 +20,7 @@ TABLE_STD = 0.02
 
 _NORM = re.compile(r".*(norm\d?|_ln|\.ln_[a-z]+)\.weight")
 _TABLES = ("embed_tokens.weight", "position_embedding.weight", "positional_embedding", "query", "bos_eos_token.weight")
-_CONNECTORS = ("vision.resampler.proj", "audio.audio.proj.weight")
+_CONNECTORS = ("vision.resampler.proj", "audio.audio.proj.weight", "audio.audio.proj.rows.weight")
 
 
 def seeded_values(

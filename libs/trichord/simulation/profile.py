@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 _SHIPPED = Path(__file__).parent / "profiles"
 DEFAULT = _SHIPPED / "smol-cpu.yaml"
-"""What is simulated if nobody says what: preset ``smol`` on two CPU cores, measured."""
+"""What is simulated if nobody says what: preset ``smol`` on two CPU cores, measured.
+
+``demo`` differs from that in its vision tower, which is smaller: simulated, its images take longer than really.
+"""
 
 
 class LatencyProfile(Section):

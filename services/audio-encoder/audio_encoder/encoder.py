@@ -29,7 +29,7 @@ class AudioEncoder:
         self.window_samples = window_samples(config)
         """Most samples of a window."""
         self._tower = tower.eval().requires_grad_(False)
-        self._log_mel = LogMel(config.n_mels, self.window_samples, tower.proj.weight.device)
+        self._log_mel = LogMel(config.n_mels, self.window_samples, tower.conv1.weight.device)
 
     @torch.inference_mode()
     def encode(self, windows: Sequence[Tensor]) -> list[Tensor]:
@@ -46,7 +46,7 @@ class AudioEncoder:
 
     def _heard(self, window: Tensor, positions: int) -> Tensor:
         """A window's log-mel spectrogram [n_mels, 2 * positions]."""
-        weight = self._tower.proj.weight
+        weight = self._tower.conv1.weight
         return self._log_mel(window.to(weight.device))[:, : 2 * positions].to(weight.dtype)
 
 

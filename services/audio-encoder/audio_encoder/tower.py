@@ -29,11 +29,17 @@ class AudioTower(nn.Module):
         self.positional_embedding = nn.Parameter(torch.zeros(config.n_ctx, width))
         self.blocks = nn.ModuleList(Block(width, config.n_head) for _ in range(config.n_layer))
         self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Linear(width, hidden_size)
+        self.proj: nn.Linear | Codebook = (
+            Codebook(width, size, hidden_size) if (size := config.codebook_size) else nn.Linear(width, hidden_size)
+        )
         self.audio_bos_eos_token = nn.Embedding(2, hidden_size) if config.add_bos_eos else None
 
     def forward(self, mel_BMT: Tensor) -> Tensor:
         """[B, M, 2 T] to [B, R, L], T at most n_ctx. All windows are of one length, so that none sees padding."""
+        return self._framed(self.proj(self.states(mel_BMT)))
+
+    def states(self, mel_BMT: Tensor) -> Tensor:
+        """What the projection is given: [B, R, D], without the rows around a window."""
         x = functional.gelu(self.conv1(mel_BMT))
         x = functional.gelu(self.conv2(x)).transpose(1, 2)
         x = x + self.positional_embedding[: x.shape[1]]
@@ -43,13 +49,27 @@ class AudioTower(nn.Module):
             x = functional.avg_pool1d(x.transpose(1, 2), kernel_size=2).transpose(
                 1, 2
             )  # an odd last position is left out
-        return self._framed(self.proj(self.ln_post(x)))
+        return self.ln_post(x)  # type: ignore[no-any-return]
 
     def _framed(self, rows_BRL: Tensor) -> Tensor:
         if self.audio_bos_eos_token is None:
             return rows_BRL
         bos_eos_B2L = self.audio_bos_eos_token.weight.expand(len(rows_BRL), -1, -1)
         return torch.cat((bos_eos_B2L[:, :1], rows_BRL, bos_eos_B2L[:, 1:]), dim=1)
+
+
+class Codebook(nn.Module):
+    """A projection that mixes learned rows, so that it can give token embeddings and nothing between them."""
+
+    def __init__(self, width: int, size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.scores = nn.Linear(width, size)
+        self.rows = nn.Linear(size, hidden_size, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, L]."""
+        shares = self.scores(x_BTD).float().softmax(-1)
+        return self.rows(shares.to(x_BTD.dtype))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

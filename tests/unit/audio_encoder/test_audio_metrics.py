@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from audio_encoder.encoder import AudioEncoder
 from audio_encoder.front import AudioFront
 from audio_encoder.settings import AudioSettings
 from audio_encoder.whisper import Whisper
-from tests.metrics_lab import Page, serving_page
+from tests.metrics_lab import Page
 from tests.unit.audio_encoder.fakes import InProcessTriton
 from tests.unit.audio_encoder.sounds import s16, tone, wav
 from trichord.checkpoint.presets import PRESETS
@@ -44,9 +44,8 @@ async def stub(audio_config: AudioConfig, triton: InProcessTriton) -> AsyncItera
 
 
 @pytest.fixture
-def told() -> Iterator[Page]:
-    with serving_page() as told:
-        yield told
+def told(page_url: str) -> Page:
+    return Page(page_url)
 
 
 async def test_a_sound_is_counted_with_its_windows_seconds_and_times(stub: Any, told: Page) -> None:

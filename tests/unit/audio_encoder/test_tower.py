@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import Qwen2AudioEncoderConfig, WhisperConfig
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from audio_encoder.tower import AudioTower
+from audio_encoder.tower import AudioTower, Codebook
 from trichord.checkpoint.layout import tensor_shapes
 from trichord.checkpoint.presets import PRESETS
 from trichord.model_config import AudioConfig
@@ -113,6 +114,18 @@ def test_begin_and_end_rows_are_optional(audio_config: AudioConfig, make_tower: 
     mel = random_mel(1, audio_config.n_mels, 40)
     assert "audio_bos_eos_token.weight" not in bare.state_dict()
     torch.testing.assert_close(bare(mel), whole(mel)[:, 1:-1])
+
+
+def test_a_codebook_mixes_rows_by_attention_to_learned_keys(audio_config: AudioConfig, make_tower: MakeTower) -> None:
+    tower = make_tower(audio_config.model_copy(update={"codebook_size": 9}))
+    assert isinstance(tower.proj, Codebook)
+    mel = random_mel(1, audio_config.n_mels, 40)
+    with torch.inference_mode():
+        states = tower.states(mel)
+        keys, values = tower.proj.scores.weight, tower.proj.rows.weight.T
+        bias = tower.proj.scores.bias.expand(1, states.shape[1], -1)
+        expected = scaled_dot_product_attention(states, keys[None], values[None], attn_mask=bias, scale=1.0)
+        torch.testing.assert_close(tower(mel)[:, 1:-1], expected)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

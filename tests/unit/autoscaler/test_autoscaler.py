@@ -93,7 +93,7 @@ async def test_demand_makes_replicas_and_is_explained(
 async def test_a_notice_ends_the_wait_for_the_next_turn(autoscaler: Autoscaler, cluster: Cluster) -> None:
     """The next turn is an hour away, and no gateway has told of the request yet: only the notice can bring it."""
     running = asyncio.create_task(autoscaler.run(3600.0))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not cluster.looks:  # noqa: ASYNC110 - another process, or a fake
             await asyncio.sleep(0.01)
         autoscaler.wake("vision")
@@ -105,7 +105,7 @@ async def test_a_notice_ends_the_wait_for_the_next_turn(autoscaler: Autoscaler, 
 
 async def test_many_notices_make_one_turn(autoscaler: Autoscaler, cluster: Cluster) -> None:
     running = asyncio.create_task(autoscaler.run(3600.0))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not cluster.looks:  # noqa: ASYNC110 - another process, or a fake
             await asyncio.sleep(0.01)
         for _ in range(1000):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +14,7 @@ from autoscaler.decisions import Decisions
 from autoscaler.direct import opening as direct_opening
 from autoscaler.fleet import Fleet
 from autoscaler.settings import AutoscalerSettings
-from tests.metrics_lab import Page, serving_page
+from tests.metrics_lab import Page
 from tests.redis_lab import RedisServer
 from tests.unit.autoscaler.test_autoscaler import RULES, Clock, Cluster
 from trichord.demand import Demand, publish
@@ -24,9 +24,8 @@ PREFIX = "trichord_autoscaler"
 
 
 @pytest.fixture
-def told() -> Iterator[Page]:
-    with serving_page() as told:
-        yield told
+def told(page_url: str) -> Page:
+    return Page(page_url)
 
 
 @pytest.fixture

@@ -4,66 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 
 from tests.unit.checkpoint import ctranslate2_writer
+from tests.unit.checkpoint.gguf_writer import LLM, random_tensors, shapes, write
 from trichord.checkpoint.gguf_llama import GgufLlama
-from trichord.checkpoint.layout import tensor_shapes
 from trichord.checkpoint.presets import PRESETS
 from trichord.checkpoint.progress import ignore
 from trichord.checkpoint.smol import convert
+from trichord.checkpoint.trained import Trained
 from trichord.errors import CheckpointError
 from trichord.model_config import LlmConfig
-
-LLM = PRESETS["tiny"].llm.model_copy(update={"num_hidden_layers": 1, "tie_word_embeddings": True})
-NAMES = {
-    "attn_q": "q_proj",
-    "attn_k": "k_proj",
-    "attn_v": "v_proj",
-    "attn_output": "o_proj",
-    "ffn_gate": "gate_proj",
-    "ffn_up": "up_proj",
-    "ffn_down": "down_proj",
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-}
-TOKENS = ["<s>", "a", "b", "ab", "1", "2", "12"]
-
-
-def shapes() -> dict[str, tuple[int, ...]]:
-    config = PRESETS["tiny"].model_copy(update={"llm": LLM})
-    return {name: shape for name, shape in tensor_shapes(config).items() if name.startswith("llm.")}
-
-
-def random_tensors() -> dict[str, np.ndarray]:
-    """By GGUF's names, with our shapes."""
-    generator = np.random.default_rng(0)
-    ours = {name.split(".")[-2]: shape for name, shape in shapes().items()}
-    layer = {f"blk.0.{theirs}.weight": ours[leaf] for theirs, leaf in NAMES.items()}
-    outer = {"token_embd.weight": ours["embed_tokens"], "output_norm.weight": ours["norm"]}
-    return {name: generator.standard_normal(shape).astype(np.float32) for name, shape in (layer | outer).items()}
-
-
-def write(path: Path, tensors: dict[str, np.ndarray], quantized: str = "") -> Path:
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(TOKENS)
-    writer.add_token_types([gguf.TokenType.CONTROL] + [gguf.TokenType.NORMAL] * 6)
-    writer.add_token_merges(["a b", "1 2"])
-    for name, tensor in tensors.items():
-        if name == quantized:
-            blocks = gguf.quants.quantize(tensor, gguf.GGMLQuantizationType.Q4_1)
-            writer.add_tensor(name, blocks, raw_dtype=gguf.GGMLQuantizationType.Q4_1)
-        else:
-            writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def rotate_pairs(x: np.ndarray, angles: np.ndarray) -> np.ndarray:
@@ -140,6 +92,6 @@ def test_other_tensors_and_other_files_are_refused(tmp_path: Path) -> None:
 def test_files_of_another_model_are_not_filled_up_with_random_weights(tmp_path: Path) -> None:
     llama = write(tmp_path / "a.gguf", random_tensors())
     whisper = ctranslate2_writer.write(tmp_path, ctranslate2_writer.model(ctranslate2_writer.one_layer()))
-    with pytest.raises(CheckpointError, match=r"differ in audio\.audio\.blocks\.1") as caught:
-        convert(llama, whisper, tmp_path, ignore)
+    with pytest.raises(CheckpointError, match=r"the preset smol differ in audio\.audio\.blocks\.1") as caught:
+        convert(PRESETS["smol"], llama, whisper, Trained(), tmp_path, ignore)
     assert caught.value.tensor == "audio.audio.blocks.1.attn.key.weight"

@@ -8,7 +8,7 @@ from transformers import Idefics2VisionConfig, LlamaConfig, LlamaForCausalLM
 from transformers.models.idefics2.modeling_idefics2 import Idefics2VisionTransformer
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from tests.unit.checkpoint.whisper_names import CONNECTOR, hugging_face_config, hugging_face_name
+from tests.unit.checkpoint.whisper_names import hugging_face_config, hugging_face_name
 from trichord.checkpoint.layout import is_skipped, num_stored_bytes, parameters_by_part, tensor_shapes
 from trichord.checkpoint.presets import PRESETS
 from trichord.model_config import ModelConfig
@@ -74,8 +74,12 @@ def test_audio_tower_is_an_independent_whisper_encoder_and_a_projection(config: 
     with torch.device("meta"):
         reference = WhisperEncoder(hugging_face_config(audio))
     ours = shapes_under(config, "audio.audio.")
-    connector = {"proj.weight": (width, audio.n_state), "proj.bias": (width,), "audio_bos_eos_token.weight": (2, width)}
-    assert {name: ours.pop(name) for name in CONNECTOR} == connector
+    connector = {"proj.weight": (width, audio.n_state), "proj.bias": (width,)}
+    if rows := audio.codebook_size:
+        connector = {"scores.weight": (rows, audio.n_state), "scores.bias": (rows,), "rows.weight": (width, rows)}
+        connector = {f"proj.{name}": shape for name, shape in connector.items()}
+    connector["audio_bos_eos_token.weight"] = (2, width)
+    assert {name: ours.pop(name) for name in connector} == connector
     assert {hugging_face_name(name): shape for name, shape in ours.items()} == shapes_of(reference)
 
 

@@ -57,7 +57,7 @@ def test_tiny_is_small_and_smol_says_what_is_untrained() -> None:
 
 
 def test_an_unknown_preset_lists_those_there_are() -> None:
-    with pytest.raises(CheckpointError, match="tiny, smol, megrez-3b-omni"):
+    with pytest.raises(CheckpointError, match="tiny, smol, demo, megrez-3b-omni"):
         preset("gpt")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import HFValidationError
 
 from trichord.checkpoint.locate import config_of, directory_of
 from trichord.checkpoint.manifest import MANIFEST_FILE
@@ -96,7 +97,7 @@ def test_weights_that_no_package_has_say_where_they_are() -> None:
 
 @pytest.mark.parametrize("name", ["gpt", "a/b/c", "../x", "org/name/", ""])
 def test_an_unknown_name_lists_the_presets(name: str) -> None:
-    with pytest.raises(CheckpointError, match="Presets: tiny, smol, megrez-3b-omni"):
+    with pytest.raises(CheckpointError, match="Presets: tiny, smol, demo, megrez-3b-omni"):
         pull(name, TINY)
 
 
@@ -118,7 +119,7 @@ def test_a_hub_repository_that_does_not_fit_leaves_nothing(snapshot: Path, home:
     assert [path.name for path in (home / "checkpoints").iterdir()] == [".tiny.lock"]
 
 
-@pytest.mark.parametrize("error", [ConnectionError("secret"), huggingface_hub.errors.HFValidationError("secret")])
+@pytest.mark.parametrize("error", [ConnectionError("secret"), HFValidationError("secret")])
 def test_a_hub_that_fails_is_a_sentence_of_ours(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: object, **_options: object) -> str:
         raise error

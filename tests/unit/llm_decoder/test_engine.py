@@ -19,18 +19,27 @@ MODEL = random_llama()
 STOP = 5
 
 
-def naive_greedy(prompt_ids, max_tokens, stop_token_ids=frozenset(), media=()):
-    """Greedy tokens by recomputing the whole sequence for each: no cache, no batch, no chunks."""
-    ids, rows_of = list(prompt_ids), dict(media)
-    for _ in range(max_tokens):
+def naive_greedy(prompt_ids, max_tokens, stop_token_ids=frozenset(), media=(), guess=()):
+    """Greedy tokens by recomputing the whole sequence for each: no cache, no batch, no chunks.
+
+    As many as ``guess`` has right are computed at once. What it has wrong costs time and changes nothing.
+    """
+    answer, rows_of = [], dict(media)
+    while len(answer) < max_tokens:
+        ahead = guess[len(answer) : max_tokens - 1] if guess[: len(answer)] == answer else []
+        ids = [*prompt_ids, *answer, *ahead]
         x = MODEL.embed(torch.tensor(ids))
         for position, row in rows_of.items():
             x[position] = row
         hidden = MODEL(x, torch.arange(len(ids)), _attend_to_everything_before)
-        ids.append(int(MODEL.logits(hidden[-1:]).argmax()))
-        if ids[-1] in stop_token_ids:
-            break
-    return ids[len(prompt_ids) :]
+        following = MODEL.logits(hidden[len(prompt_ids) + len(answer) - 1 :]).argmax(-1).tolist()
+        for token_id, guessed in zip(following, [*ahead, None], strict=True):
+            answer.append(token_id)
+            if token_id in stop_token_ids:
+                return answer
+            if token_id != guessed:
+                break
+    return answer
 
 
 def _attend_to_everything_before(layer, q_NHd, k_NKd, v_NKd):
@@ -71,7 +80,7 @@ def wait(sinks, seconds=60):
 
 
 def wait_until_idle(engine):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while engine.scheduler.has_work and time.monotonic() < deadline:
         time.sleep(0.001)
     engine.scheduler.check_integrity()
@@ -84,7 +93,7 @@ prompts = st.lists(st.integers(0, 2), min_size=1, max_size=40)
 arrival = st.tuples(prompts, st.integers(1, 20), st.none() | st.integers(0, 6), st.sampled_from(Priority))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     arrivals=st.lists(arrival, min_size=1, max_size=12),
     num_blocks=st.integers(15, 30),
@@ -103,7 +112,7 @@ def test_every_greedy_stream_equals_the_naive_loop(arrivals, num_blocks, max_run
     engine.close()
 
     for (prompt, max_tokens, _, _), sink in zip(arrivals, sinks, strict=True):
-        expected = naive_greedy(prompt, max_tokens, {STOP})
+        expected = naive_greedy(prompt, max_tokens, {STOP}, guess=sink.token_ids)
         assert sink.token_ids == expected[: len(sink.token_ids)]
         if sink.failure is None:
             assert sink.token_ids == expected

@@ -161,7 +161,7 @@ def engine(request):
     engine.close()
 
 
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=150)
 @hypothesis.given(company=st.lists(asked, min_size=1, max_size=6))
 def test_the_engine_survives_whatever_is_asked_of_it(engine, company):
     requests = [(request, one) for one in company for request in samples_of(one)]

@@ -294,7 +294,7 @@ async def test_leaving_closes_the_engines_stream(stub: Stub, triton: Any, vocabu
         if event.HasField("chunk"):
             break
     call.cancel()
-    await asyncio.wait_for(triton.calls[0].closed.wait(), 10)
+    await asyncio.wait_for(triton.calls[0].closed.wait(), 20)
     assert triton.calls[0].num_responses < 1000
     await until(lambda: triton.controls)
     key = triton.calls[0].parameters["key"]
@@ -313,7 +313,7 @@ async def test_a_deadline_closes_the_engines_stream(stub: Stub, triton: Any, voc
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await anext(event async for event in stub.Generate(asking(), timeout=0.3) if event.HasField("finished"))
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await asyncio.wait_for(triton.calls[0].closed.wait(), 10)
+    await asyncio.wait_for(triton.calls[0].closed.wait(), 20)
     assert triton.calls[0].num_responses < 1000
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
-from tests.metrics_lab import Page, serving_page
+from tests.metrics_lab import Page
 from tests.spans_lab import RecordedSpans
 from tests.unit.llm_decoder.test_front import asking, events, image, sound
 from trichord.errors import UnavailableError
@@ -21,9 +20,8 @@ TILE_TOKENS, SOUND_TOKENS = 16, 5
 
 
 @pytest.fixture
-def told() -> Iterator[Page]:
-    with serving_page() as told:
-        yield told
+def told(page_url: str) -> Page:
+    return Page(page_url)
 
 
 def tokens(told: Page, direction: str, modality: str = "text") -> float:

@@ -34,11 +34,11 @@ MEGREZ_JINJA = (
     "<|role_start|>assistant<|role_end|>"
 )
 SMOL_JINJA = (
-    "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\n' + system + '<|im_end|>\n' }}{% endif %}"
+    "{% if messages[0].role != 'system' and system %}{{ '<|im_start|>system\n' + system + '<|im_end|>\n' }}{% endif %}"
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{{ '<|im_start|>assistant\n' }}"
 )
-JINJA = {"tiny": MEGREZ_JINJA, "megrez-3b-omni": MEGREZ_JINJA, "smol": SMOL_JINJA}
+JINJA = {"tiny": MEGREZ_JINJA, "megrez-3b-omni": MEGREZ_JINJA, "smol": SMOL_JINJA, "demo": SMOL_JINJA}
 
 # transformers takes the name of a special token for the token, which we never do.
 texts = (st.text() | st.text(alphabet="\n helo user你好🙂.", max_size=20)).map(lambda text: text.replace("<", "("))
@@ -91,22 +91,22 @@ def test_text_equals_transformers_on_the_tiny_checkpoint(template: PromptTemplat
 
 
 @pytest.fixture(scope="module")
-def smol_prompts(smol: Path) -> tuple[PreTrainedTokenizerFast, Intake]:
-    """The preset smol as its users have it."""
-    config = ModelConfig.read(smol)
-    vocabulary = Vocabulary.read(smol, config.llm.vocab_size)
-    intake = Intake(config, DecoderSettings(checkpoint=smol, triton=""), vocabulary, [])
-    return reference(Tokenizer.from_file(str(smol / "tokenizer.json"))), intake
+def demo_prompts(demo: Path) -> tuple[PreTrainedTokenizerFast, Intake]:
+    """The preset demo as its users have it."""
+    config = ModelConfig.read(demo)
+    vocabulary = Vocabulary.read(demo, config.llm.vocab_size)
+    intake = Intake(config, DecoderSettings(checkpoint=demo, triton=""), vocabulary, [])
+    return reference(Tokenizer.from_file(str(demo / "tokenizer.json"))), intake
 
 
-@pytest.mark.smol
+@pytest.mark.demo
 @given(conversation=conversations)
 def test_text_equals_transformers_on_the_real_vocabulary(
-    smol_prompts: tuple[PreTrainedTokenizerFast, Intake], conversation: tuple[str | None, list[tuple[str, str]], str]
+    demo_prompts: tuple[PreTrainedTokenizerFast, Intake], conversation: tuple[str | None, list[tuple[str, str]], str]
 ) -> None:
-    tokenizer, intake = smol_prompts
+    tokenizer, intake = demo_prompts
     messages = chat(*conversation)
-    expected = rendered(tokenizer, "smol", messages)
+    expected = rendered(tokenizer, "demo", messages)
     assert intake.template.tokens(messages).ids.tolist() == expected
     roles = {"system": ROLE_SYSTEM, "user": ROLE_USER, "assistant": ROLE_ASSISTANT}
     asked = [DecoderMessage(role=roles[m.role], parts=[DecoderPart(text=str(m.parts[0]))]) for m in messages]

@@ -1,7 +1,6 @@
 """Real processes to supervise: a small gRPC service of ours, and the embedded Triton with trivial models."""
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from local_cluster.topology import Process
+from tests.conftest import free_ports
 from trichord.home import home
 from trichord.triton import runtime
 
@@ -50,18 +50,12 @@ class TritonPythonModel:
 ProcessFactory = Callable[..., Process]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def fake() -> ProcessFactory:
     """Makes the description of a fake service in one of its modes."""
 
     def make(mode: str, *arguments: str, name: str = "", tier: int = 0, **fields: float) -> Process:
-        port = free_port()
+        port = free_ports(1)
         return Process(
             name=name or mode,
             title=name or mode,
@@ -86,12 +80,12 @@ def triton_process(tmp_path: Path) -> ProcessFactory:
         (folder / "config.pbtxt").write_text(MODEL_CONFIG)
         (folder / "1" / "model.py").write_text(BROKEN_MODEL if broken else COUNTER_MODEL)
         prefix = f"trichord-test-{os.getpid()}-{time.monotonic_ns()}-"
-        port = free_port()
+        port = free_ports(1)
         command = runtime.command(
             runtime.install(home()),
             folder.parent,
             grpc_port=port,
-            metrics_port=free_port(),
+            metrics_port=free_ports(1),
             shm_prefix=prefix,
             threads=1,
             model_env={},

@@ -29,9 +29,11 @@ Trichord = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def cluster_home(tmp_path: Path) -> Path:
-    """A home with the tiny checkpoint and the Triton that is installed already."""
+    """A home with the tiny checkpoint, and with the Triton and the native step that are there already."""
     runtime.install(home())
-    (tmp_path / "triton").symlink_to(home() / "triton")
+    (home() / "native").mkdir(mode=0o700, exist_ok=True)
+    for name in ("triton", "native"):
+        (tmp_path / name).symlink_to(home() / name)
     init(PRESETS["tiny"], tmp_path / "checkpoints" / "tiny", seed=1)
     return tmp_path
 

@@ -16,7 +16,7 @@ from local_cluster.readiness import is_ready
 from local_cluster.stores import SECRET_SETTING, STORES, Stores
 from local_cluster.supervisor import Supervisor
 from local_cluster.topology import Places
-from tests.unit.local_cluster.conftest import free_port
+from tests.conftest import free_ports
 from trichord.triton.runtime import Triton
 
 TRITON = Triton(Path("/t/bin/tritonserver"), Path("/t/backends"))
@@ -30,7 +30,7 @@ def own(tmp_path: Path) -> Stores:
 @pytest.fixture
 async def clients(own: Stores, logs: Path) -> AsyncIterator[dict[str, redis.Redis]]:
     """Clients of running stores, by name, as the gateway would connect."""
-    port = free_port() - STORES[0].port_offset
+    port = free_ports(1) - STORES[0].port_offset
     own.write(port)
     places = Places(Path("/c/tiny"), TRITON, Path("/r"), "prefix-", own)
     wanted = [p for p in topology.processes(port, "float32", places, cores=1) if p.readiness == "redis"]
@@ -73,7 +73,7 @@ async def test_nobody_gets_in_without_the_password_or_becomes_master(clients: di
 
 
 async def test_what_does_not_answer_is_not_ready() -> None:
-    assert not await is_ready("redis", free_port())
+    assert not await is_ready("redis", free_ports(1))
 
 
 def test_the_password_is_in_no_command_and_its_files_are_private(own: Stores) -> None:

@@ -89,5 +89,5 @@ def test_show_for_people_says_what_is_untrained() -> None:
 def test_an_unknown_name_lists_the_presets(command: str) -> None:
     result = trichord(command, "gpt")
     assert result.exit_code == 1
-    assert "tiny, smol, megrez-3b-omni" in result.stderr
+    assert "tiny, smol, demo, megrez-3b-omni" in result.stderr
     assert result.stdout == ""

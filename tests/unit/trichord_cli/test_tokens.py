@@ -41,7 +41,7 @@ def test_the_reports_image_and_a_sound() -> None:
 
 def test_options_repeat_in_order_and_add_up() -> None:
     media = ["--image", "64x64", "--image", "3000x300", "--audio", "30", "--audio", "0.5", "--audio", "61"]
-    told = json.loads(tokens(*media, "--json").stdout)
+    told = json.loads(tokens(*media, "--preset", "smol", "--json").stdout)
     assert [image["tokens"] for image in told["images"]] == [64, 448]
     assert told["images"][0]["grid"] is None
     assert [(sound["windows"], sound["tokens"]) for sound in told["audio"]] == [(1, 752), (1, 14), (3, 752 + 752 + 27)]
@@ -53,12 +53,17 @@ def test_presets_differ() -> None:
 
 
 def test_for_people() -> None:
-    assert tokens("--image", "720x1480", "--image", "9x9", "--audio", "12.5").stdout.splitlines() == [
+    media = ["--image", "720x1480", "--image", "9x9", "--audio", "12.5"]
+    assert tokens(*media, "--preset", "smol").stdout.splitlines() == [
         "image 720x1480: 2x3 slices of 378x518, global 308x644, 7006 patches, 448 tokens",
         "image 9x9: global 448x448, 1024 patches, 64 tokens",
         "audio 12.5 s: 1 windows, 314 tokens",
         "826 tokens in all",
     ]
+
+
+def test_without_a_preset_it_is_the_default_model() -> None:
+    assert json.loads(tokens("--image", "720x1480", "--image", "9x9", "--json").stdout)["model"] == "demo"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_for_people() -> None:
         (["--image", "0x5"], "1 to 16384 pixels"),
         (["--image", "99999x5"], "1 to 16384 pixels"),
         (["--audio", "0.01"], "shorter than 30 ms"),
-        (["--audio", "1", "--preset", "gpt"], "tiny, smol, megrez-3b-omni"),
+        (["--audio", "1", "--preset", "gpt"], "tiny, smol, demo, megrez-3b-omni"),
     ],
 )
 def test_what_makes_no_sense_is_said(arguments: list[str], words: str) -> None:

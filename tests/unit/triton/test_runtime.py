@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -15,25 +14,20 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tests.conftest import free_ports
 from trichord.errors import ClusterError
 from trichord.triton import runtime
 from trichord.triton.client import TritonClient
 
-READY_TIMEOUT_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+READY_TIMEOUT_S = 200.0
 
 
 def _command(triton: runtime.Triton, repository: Path) -> runtime.Command:
     return runtime.command(
         triton,
         repository,
-        grpc_port=free_port(),
-        metrics_port=free_port(),
+        grpc_port=free_ports(1),
+        metrics_port=free_ports(1),
         shm_prefix=f"trichord-test-{os.getpid()}-",
         threads=1,
         model_env={},

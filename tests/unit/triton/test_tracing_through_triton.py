@@ -39,7 +39,7 @@ from vision_encoder.prepare import Preparer
 from vision_encoder.settings import VisionSettings
 
 CONFIG = PRESETS["tiny"]
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 200.0
 
 
 class Received(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 
-from tests.metrics_lab import Page, serving_page
+from tests.metrics_lab import Page
 from tests.spans_lab import RecordedSpans
 from tests.unit.vision_encoder import images
 from tests.unit.vision_encoder.test_front import FINGERPRINT, SETTINGS, InProcessTriton, encode
@@ -41,9 +41,8 @@ async def stub(config: ModelConfig, triton: InProcessTriton) -> AsyncIterator[vi
 
 
 @pytest.fixture
-def told() -> Iterator[Page]:
-    with serving_page() as told:
-        yield told
+def told(page_url: str) -> Page:
+    return Page(page_url)
 
 
 async def test_an_image_is_counted_with_its_tiles_and_its_times(stub, told: Page, config: ModelConfig) -> None:

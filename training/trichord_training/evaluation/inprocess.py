@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,10 +48,11 @@ class InProcessModel:
         self.config = ModelConfig.read(checkpoint)
         self._checkpoint, self._dtype = checkpoint, dtype or self.config.dtype
         torch.set_num_threads(threads)
-        told = ModelSettings(checkpoint=checkpoint, dtype=self._dtype, threads=threads)
+        told = ModelSettings.model_validate({"checkpoint": checkpoint, "dtype": self._dtype, "threads": threads})
         self._vision, self._audio = vision.load(told, "cpu"), audio.load(told)
-        self._preparer = Preparer(self.config, VisionSettings(checkpoint=checkpoint, triton=""))
-        self._sound_limits = AudioSettings(checkpoint=checkpoint, triton="").limits
+        front = {"checkpoint": checkpoint, "triton": ""}
+        self._preparer = Preparer(self.config, VisionSettings.model_validate(front))
+        self._sound_limits = AudioSettings.model_validate(front).limits
         self._encodes = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._vocabulary = Vocabulary.read(checkpoint, self.config.llm.vocab_size)
         self.template = PromptTemplate(self.config.prompt, self._vocabulary)
@@ -71,7 +73,7 @@ class InProcessModel:
         """See ``Model``."""
         media = [await self._image(data) for data in sample.images]
         if sample.sound is not None:
-            media.append(await self._encoded(lambda sound=sample.sound: self._sound(sound)))
+            media.append(await self._encoded(partial(self._sound, sample.sound)))
         message = Message("user", (*(layout for _, layout in media), sample.question))
         _, token_ids = await self.generate([message], [rows for rows, _ in media], MAX_TOKENS)
         text = Detokenizer(self._vocabulary)

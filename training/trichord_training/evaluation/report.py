@@ -11,7 +11,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trichord_training.evaluation.asking import Identity
 from trichord_training.evaluation.scoring import Score
 from trichord_training.splits import Split
 
@@ -39,8 +38,8 @@ class Measure(_Section):
 
     metric: str
     scores: dict[Way, Score]
-    majority: Score | None = Field(None, description="Of the answer that is most common in training.")
-    text_only: Score | None = Field(None, description="Of the same model, asked without the media.")
+    majority: Score = Field(description="Of the answer that is most common in training.")
+    text_only: Score = Field(description="Of the same model, asked without the media.")
     bar: float | None = Field(None, description="What the score should reach after training on a CPU.")
     passed: bool | None = Field(None, description="Whether it does, through the cluster if that was asked.")
 
@@ -86,11 +85,6 @@ class Report(_Section):
         """Whether every bar is met."""
         measures = [measure for set_report in self.sets for measure in set_report.measures]
         return all(verdict is not False for verdict in (*(m.passed for m in measures), self.text and self.text.passed))
-
-
-def same_identity(identities: dict[Way, Identity]) -> bool:
-    """Whether all ways lead to the same encoders, in the same type."""
-    return len({tuple(sorted(identity.fingerprints.items())) for identity in identities.values()}) == 1
 
 
 def versions() -> dict[str, str]:

@@ -14,8 +14,8 @@ WIDTH = 110
 _NUMBERS = ("cluster", "process", "95 %", "majority", "blind", "bar", "", "equal", "seconds")
 _VERDICTS = {True: "[green]pass[/green]", False: "[red]fail[/red]", None: ""}
 _CAPTION = (
-    "Shares in %. 95 %: interval of the first score. Majority: what is most common in training. Blind: the model without "
-    "the media. Equal: samples with the same answer both ways."
+    "Shares in %. 95 %: interval of the first score. Majority: what is most common in training. "
+    "Blind: the model without the media. Equal: samples with the same answer both ways."
 )
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.metrics_lab import Page, serving_page
+from tests.metrics_lab import Page
 from tests.unit.gateway.lab import Lab
 from tests.unit.gateway.openai_http.http_lab import HttpLab, running_http
 
 
 @pytest.fixture
-def page(lab: Lab) -> Iterator[Page]:
+def page(lab: Lab, page_url: str) -> Page:
     """First looked at once the gateway is there: what it holds at the beginning is not gained."""
-    with serving_page() as page:
-        yield page
+    return Page(page_url)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from gateway.admission.settings import AdmissionSettings
-from tests.metrics_lab import Page, serving_page
+from tests.metrics_lab import Page
 from tests.spans_lab import RecordedSpans
 from tests.unit.gateway.fakes import FINISHED, STARTED, Events, chunk, forever
 from tests.unit.gateway.lab import Lab, audio, chat_request, image, refused, running_lab, text
@@ -227,16 +227,15 @@ async def test_what_is_not_recorded_leads_nowhere(lab: Lab, page: Page) -> None:
     assert receipt.trace_id not in page.trace_ids(TTFT)
 
 
-async def test_a_page_can_be_read_while_chats_come_and_go(lab: Lab) -> None:
-    async def look(page: Page) -> None:
+async def test_a_page_can_be_read_while_chats_come_and_go(lab: Lab, page: Page) -> None:
+    async def look() -> None:
         while True:
             await asyncio.to_thread(page.samples)
 
-    with serving_page() as page:
-        looking = asyncio.create_task(look(page))
-        for _ in range(10):
-            await asyncio.gather(*(lab.ask(text(), image(bytes([65 + i]))) for i in range(5)))
-        looking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await looking
-        assert page.gained(REQUESTS, outcome="ok") == 50
+    looking = asyncio.create_task(look())
+    for _ in range(10):
+        await asyncio.gather(*(lab.ask(text(), image(bytes([65 + i]))) for i in range(5)))
+    looking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
+    assert page.gained(REQUESTS, outcome="ok") == 50

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.metrics_lab import Page, serving_page
+from tests.metrics_lab import Page
 from tests.redis_lab import RedisServer
 from tests.unit.gateway.fakes import forever, raising
 from tests.unit.gateway.fetch.conftest import HOST, World, whole, world
@@ -94,29 +94,29 @@ async def test_an_answer_without_an_item_is_counted(lab: Lab, page: Page, error:
 
 
 async def test_waits_for_a_sleeping_encoder_are_timed_and_the_rest_is_shed(
-    tmp_path: Path, redis_server: RedisServer
+    tmp_path: Path, redis_server: RedisServer, page_url: str
 ) -> None:
     async with sleepy_lab(tmp_path, redis_server, max_held=1) as sleepy:
-        with serving_page() as page:
-            held = asyncio.create_task(sleepy.lab.ask(image(b"1")))
-            await sleepy.holds(1)
-            with refused():
-                await sleepy.lab.ask(image(b"2"))
-            assert page.labels("trichord_sheds_total") == [{"reason": "room_full", "modality": "image"}]
-            sleepy.wake()
-            receipt = (await held)[-1].finished.receipt
-            assert page.gained("trichord_wake_wait_seconds_count", modality="image") == 1
-            waited_s = receipt.items[0].wake_ms / 1e3
-            assert page.gained("trichord_wake_wait_seconds_sum") == pytest.approx(waited_s, abs=0.1)
+        page = Page(page_url)
+        held = asyncio.create_task(sleepy.lab.ask(image(b"1")))
+        await sleepy.holds(1)
+        with refused():
+            await sleepy.lab.ask(image(b"2"))
+        assert page.labels("trichord_sheds_total") == [{"reason": "room_full", "modality": "image"}]
+        sleepy.wake()
+        receipt = (await held)[-1].finished.receipt
+        assert page.gained("trichord_wake_wait_seconds_count", modality="image") == 1
+        waited_s = receipt.items[0].wake_ms / 1e3
+        assert page.gained("trichord_wake_wait_seconds_sum") == pytest.approx(waited_s, abs=0.1)
 
 
-async def test_a_wait_that_is_given_up_is_timed_too(tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_a_wait_that_is_given_up_is_timed_too(tmp_path: Path, redis_server: RedisServer, page_url: str) -> None:
     async with sleepy_lab(tmp_path, redis_server) as sleepy:
-        with serving_page() as page:
-            held = asyncio.create_task(sleepy.lab.ask(image()))
-            await sleepy.holds(1)
-            held.cancel()
-            await page.until(1, "trichord_wake_wait_seconds_count", modality="image")
+        page = Page(page_url)
+        held = asyncio.create_task(sleepy.lab.ask(image()))
+        await sleepy.holds(1)
+        held.cancel()
+        await page.until(1, "trichord_wake_wait_seconds_count", modality="image")
 
 
 @pytest.mark.parametrize(("path", "outcome"), [("/picture", "ok"), ("/empty", "INVALID_MEDIA")])

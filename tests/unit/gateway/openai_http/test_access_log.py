@@ -97,7 +97,7 @@ async def test_who_leaves_before_the_end_is_told_so(http: HttpLab, logs: list[An
 
     http.desk.core.answer = never  # type: ignore[method-assign, assignment]
     asking = asyncio.create_task(http.complete())
-    await asyncio.wait_for(entered.wait(), 10)
+    await asyncio.wait_for(entered.wait(), 20)
     asking.cancel()
     (line,) = await lines(logs)
     assert line["status"] == 499

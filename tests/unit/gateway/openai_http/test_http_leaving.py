@@ -35,10 +35,10 @@ class Held:
 async def test_leaving_cancels_down_to_the_decoder(http: HttpLab, stream: bool) -> None:
     http.lab.decoder.answer = Held().answer
     asking = asyncio.create_task(http.complete(stream=stream))
-    await asyncio.wait_for(http.lab.decoder.calls.entered.wait(), 10)
+    await asyncio.wait_for(http.lab.decoder.calls.entered.wait(), 20)
     asking.cancel()
-    await asyncio.wait_for(http.lab.decoder.calls.cancelled.wait(), 10)
-    await asyncio.wait_for(http.lab.decoder.calls.idle.wait(), 10)
+    await asyncio.wait_for(http.lab.decoder.calls.cancelled.wait(), 20)
+    await asyncio.wait_for(http.lab.decoder.calls.idle.wait(), 20)
     assert asking.cancelled() or asking.cancelling()
 
 
@@ -46,9 +46,9 @@ async def test_leaving_cancels_down_to_the_decoder(http: HttpLab, stream: bool) 
 async def test_leaving_cancels_encoders(http: HttpLab, stream: bool) -> None:
     http.lab.vision.step = forever
     asking = asyncio.create_task(http.complete(stream=stream, messages=[user(image())]))
-    await asyncio.wait_for(http.lab.vision.calls.entered.wait(), 10)
+    await asyncio.wait_for(http.lab.vision.calls.entered.wait(), 20)
     asking.cancel()
-    await asyncio.wait_for(http.lab.vision.calls.cancelled.wait(), 10)
+    await asyncio.wait_for(http.lab.vision.calls.cancelled.wait(), 20)
     assert http.lab.decoder.calls.requests == []
 
 
@@ -94,7 +94,7 @@ async def test_a_drain_lets_streams_finish_and_refuses_new_requests(lab: Lab) ->
         draining = asyncio.create_task(http.running.drain())
         await asyncio.sleep(0)
         assert (await http.client.get("/readyz")).status_code == 503
-        await asyncio.wait_for(http.desk.drain.refusing.wait(), 10)
+        await asyncio.wait_for(http.desk.drain.refusing.wait(), 20)
         refused = await http.complete()
         assert (refused.status_code, error_of(refused)["code"]) == (503, "unavailable")
         assert (refused.headers["retry-after"], refused.headers["x-should-retry"]) == ("1", "true")
@@ -116,7 +116,7 @@ async def test_a_drain_ends_what_takes_too_long_with_an_error_event(lab: Lab) ->
         assert sse(response)[-1]["error"]["code"] == "unavailable"
         await stack.aclose()
         await asyncio.wait_for(draining, 20)
-    await asyncio.wait_for(lab.decoder.calls.idle.wait(), 10)
+    await asyncio.wait_for(lab.decoder.calls.idle.wait(), 20)
 
 
 async def test_ipv6_is_served(lab: Lab) -> None:

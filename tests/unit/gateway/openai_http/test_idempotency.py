@@ -104,7 +104,7 @@ async def test_the_same_request_in_progress_is_refused_for_now(http: HttpLab) ->
     held = Held()
     http.lab.decoder.answer = held.answer
     first = asyncio.create_task(http.complete(headers=KEYED))
-    await asyncio.wait_for(http.lab.decoder.calls.entered.wait(), 10)
+    await asyncio.wait_for(http.lab.decoder.calls.entered.wait(), 20)
     refused = await http.complete(headers=KEYED)
     assert (refused.status_code, error_of(refused)["code"]) == (409, "idempotency_conflict")
     assert (refused.headers["x-should-retry"], refused.headers["retry-after"]) == ("true", "1")
@@ -122,10 +122,10 @@ async def test_a_failure_is_not_kept(http: HttpLab, stream: bool) -> None:
 async def test_a_client_that_left_gives_its_key_up(http: HttpLab) -> None:
     http.lab.decoder.answer = Held().answer
     asking = asyncio.create_task(http.complete(headers=KEYED, stream=True))
-    await asyncio.wait_for(http.lab.decoder.calls.entered.wait(), 10)
+    await asyncio.wait_for(http.lab.decoder.calls.entered.wait(), 20)
     asking.cancel()
-    await asyncio.wait_for(http.lab.decoder.calls.idle.wait(), 10)
+    await asyncio.wait_for(http.lab.decoder.calls.idle.wait(), 20)
     http.lab.decoder.answer = hello
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await http.desk.drain.idle.wait()
     assert sse(await http.complete(headers=KEYED, stream=True))[-1] == "[DONE]"

@@ -57,7 +57,7 @@ def wait(sinks):
 
 
 def wait_until_idle(engine):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while engine.scheduler.has_work and time.monotonic() < deadline:
         time.sleep(0.001)
     engine.scheduler.check_integrity()
