@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trichord_cli.connecting import DEFAULT_TARGET, ApiKey, Ca, Target
+
 if TYPE_CHECKING:
     from trichord.client import OmniClient
     from trichord.v1 import decoder_pb2, gateway_pb2
-
-DEFAULT_TARGET = "127.0.0.1:7400"
 
 Files = list[Path] | None
 
@@ -34,13 +34,9 @@ def chat(
     seed: Annotated[int | None, typer.Option(min=0, help="Makes a sampled answer repeatable.")] = None,
     show_receipt: Annotated[bool, typer.Option("--receipt", help="Show where the time went.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as one line of JSON instead.")] = False,
-    target: Annotated[str, typer.Option(help="host:port of the gateway.")] = DEFAULT_TARGET,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="TRICHORD_API_KEY", help="Where the gateway asks for one.")
-    ] = None,
-    ca: Annotated[
-        Path | None, typer.Option("--ca", help="PEM file of the authorities to believe: the gateway speaks TLS.")
-    ] = None,
+    target: Target = DEFAULT_TARGET,
+    api_key: ApiKey = None,
+    ca: Ca = None,
 ) -> None:
     """Ask one question, with images and sounds before its text, and stream the answer."""
     from trichord import client

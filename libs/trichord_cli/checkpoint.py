@@ -5,16 +5,15 @@ Edge only: options in, the work of ``trichord.checkpoint``, text or JSON out. Pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trichord_cli.progress_bar import progress_bar
+
 if TYPE_CHECKING:
     from trichord.checkpoint.describe import Description
-    from trichord.checkpoint.progress import Advance
 
 app = typer.Typer(help="Get, make and check the files of a model.", no_args_is_help=True)
 
@@ -33,7 +32,7 @@ def pull(
     from trichord.checkpoint.locate import config_of
     from trichord.checkpoint.pull import pull as pull_checkpoint
 
-    typer.echo(pull_checkpoint(name, config_of(config), _bar))
+    typer.echo(pull_checkpoint(name, config_of(config), progress_bar))
 
 
 @app.command()
@@ -50,7 +49,7 @@ def init(
 
     config = preset_named(preset)
     directory = to or directory_of(preset)
-    with _bar("write", num_stored_bytes(config)) as advance:
+    with progress_bar("write", num_stored_bytes(config)) as advance:
         init_checkpoint(config, directory, seed, advance)
     typer.echo(directory)
 
@@ -63,7 +62,7 @@ def verify(name: Name) -> None:
     from trichord.checkpoint.verify import verify as verify_checkpoint
 
     directory = directory_of(name)
-    with _bar("verify", num_bytes(directory)) as advance:
+    with progress_bar("verify", num_bytes(directory)) as advance:
         verify_checkpoint(directory, advance)
     typer.echo(f"{name} is whole.")
 
@@ -77,7 +76,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
     config = config_of(name)
     if directory_of(name).is_dir():
-        with _bar("digest", num_stored_bytes(config)) as advance:
+        with progress_bar("digest", num_stored_bytes(config)) as advance:
             description = describe_checkpoint(directory_of(name), advance)
     else:
         description = describe_config(config)
@@ -93,15 +92,3 @@ def _text(description: Description) -> str:
     lines += [f"directory             {description.directory}", f"digest                {description.digest}"]
     lines += [f"{tower + ' fingerprint':<22}{value}" for tower, value in (description.fingerprint or {}).items()]
     return "\n".join(lines)
-
-
-@contextmanager
-def _bar(title: str, total_bytes: int) -> Iterator[Advance]:
-    """A progress bar on stderr; only a line at its end where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total_bytes)
-        yield lambda num_bytes: progress.advance(task, num_bytes)

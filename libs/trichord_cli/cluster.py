@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trichord.errors import ClusterError
-from trichord_cli import chat, triton
+from trichord_cli import triton
+from trichord_cli.connecting import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from local_cluster.state import ClusterState, RunDirectory
@@ -75,7 +76,7 @@ def up(
         return
     _launch(spec, directory)
     target = f"127.0.0.1:{port}"
-    option = "" if target == chat.DEFAULT_TARGET else f" --target {target}"
+    option = "" if target == DEFAULT_TARGET else f" --target {target}"
     ready = "Ready, simulated," if spec.simulation else "Ready"
     typer.echo(f"{ready} on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
     typer.echo(f"Or open http://127.0.0.1:{port + HTTP_PORT_OFFSET}")

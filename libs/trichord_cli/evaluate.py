@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from trichord.errors import TrainingError
-from trichord_cli.chat import DEFAULT_TARGET
+from trichord_cli.connecting import DEFAULT_TARGET, ApiKey, Ca, Target
+from trichord_cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from trichord.checkpoint.progress import Advance
     from trichord.client import OmniClient
     from trichord.model_config import Dtype
     from trichord_training.evaluation.asking import Model
@@ -54,13 +54,9 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File to write everything to, answers included.")
     ] = None,
-    target: Annotated[str, typer.Option(help="host:port of the gateway.")] = DEFAULT_TARGET,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="TRICHORD_API_KEY", help="Where the gateway asks for one.")
-    ] = None,
-    ca: Annotated[
-        Path | None, typer.Option("--ca", help="PEM file of the authorities to believe: the gateway speaks TLS.")
-    ] = None,
+    target: Target = DEFAULT_TARGET,
+    api_key: ApiKey = None,
+    ca: Ca = None,
 ) -> None:
     """Ask a model what it can do: held-out pictures, sounds and texts. Ends with status 1 if a bar is missed."""
     if json_file and not json_file.parent.is_dir():
@@ -102,12 +98,12 @@ async def _run(
     from trichord_training.evaluation.evaluation import evaluate as evaluate_sets
 
     async with _models(ways, connect, directory_of(preset), dtype) as models:
-        report = await evaluate_sets(plan, models, _bar)
+        report = await evaluate_sets(plan, models, partial(progress_bar, unit="items"))
     if not has_text:
         return report
     from trichord_training.evaluation.text import evaluate_text
 
-    text = await evaluate_text(directory_of(preset), plan.samples, _cores(), _bar)
+    text = await evaluate_text(directory_of(preset), plan.samples, _cores(), partial(progress_bar, unit="items"))
     return report.model_copy(update={"text": text})
 
 
@@ -143,15 +139,3 @@ def _conclude(report: Report, json_file: Path | None) -> None:
         json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if not report.passed:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[Advance]:
-    """A progress bar on stderr; only a line at its end where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda num_samples: progress.advance(task, num_samples)
