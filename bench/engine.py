@@ -66,14 +66,15 @@ class Bench:
             for index in range(self._plan.rounds):
                 self._round(index)
 
-    def score(self, reference: Contestant, log: Path) -> None:
-        """Compares weights with float32's view of a fixed text."""
+    def score(self, scorers: Sequence[Contestant]) -> None:
+        """Compares weights, and keys and values, with float32's view of a fixed text."""
         ids = self._prompts.passage_ids(SCORED_TOKENS)
         for name in (who.ENGINE, who.ENGINE_INT8, who.LLAMA, who.LLAMA_Q8):
             if name in self._peers:
                 self.results.scores[name] = Score(**self._peers[name].ask("score", ids=ids))
-        with Peer(reference, log) as peer:
-            self.results.scores[who.REFERENCE] = Score(**peer.ask("score", ids=ids))
+        for contestant in scorers:
+            with Peer(contestant, _log(contestant)) as peer:
+                self.results.scores[contestant.name] = Score(**peer.ask("score", ids=ids))
 
     def _round(self, index: int) -> None:
         for concurrency in CONCURRENCIES:
@@ -140,8 +141,7 @@ def measure(plan: Plan, checkpoint: Path, only: Sequence[str]) -> Results:
         peers = {name: peer for name, peer in started.items() if peer}
         bench = Bench(plan, Prompts(checkpoint), peers, floor, results)
         bench.run()
-        reference = who.reference(checkpoint)
-        bench.score(reference, _log(reference))
+        bench.score(who.scorers(checkpoint))
     return results
 
 

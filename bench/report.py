@@ -43,7 +43,7 @@ def _lines(results: Results, machine: str, plan: str) -> Iterator[str]:
         yield "\nWaits between tokens (p99, ms) of eight streams, without and with a prompt of 2 000 tokens arriving:\n"
         yield from _table("", ("without", "with", "ratio"), _long_prompts(results))
     if who.REFERENCE in results.scores:
-        yield "\nQuality of the weights on a fixed text, against our engine in float32:\n"
+        yield "\nQuality on a fixed text by weights and cache, against our engine in float32:\n"
         yield from _table("", ("perplexity", "change", "same greedy token"), _quality(results))
     for name, reason in results.skipped.items():
         yield f"\nNot taken part: {name} ({reason})."

@@ -98,7 +98,8 @@ class Results:
         yield from self._quality()
 
     def _quality(self) -> Iterator[tuple[str, float]]:
-        if {who.ENGINE_INT8, who.REFERENCE} <= self.scores.keys():
-            int8, reference = self.scores[who.ENGINE_INT8], self.scores[who.REFERENCE]
-            yield "int8_greedy_agreement", int8.agreement(reference)
-            yield "int8_perplexity", int8.perplexity / reference.perplexity
+        reference = self.scores.get(who.REFERENCE)
+        for label, name in (("int8", who.ENGINE_INT8), ("int8_cache", who.INT8_CACHE)):
+            if reference and name in self.scores:
+                yield f"{label}_greedy_agreement", self.scores[name].agreement(reference)
+                yield f"{label}_perplexity", self.scores[name].perplexity / reference.perplexity

@@ -1,8 +1,8 @@
 """The audio encoder: windows of samples in, embedding rows out, and how it is loaded.
 
 The one rule of what a window becomes: its log-mel spectrogram is cropped to its own length, and it is encoded as if
-alone. Windows of the same length run together; a window's rows do not depend on its company beyond rounding. Knows
-nothing of files, requests or Triton.
+alone. Windows of the same length run together, and on a GPU short ones that are padded to the same; a window's rows do
+not depend on its company beyond rounding. Knows nothing of files, requests or Triton.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from audio_encoder.mel import LogMel
+from audio_encoder.recorded import RecordedTower
 from audio_encoder.tower import AudioTower
 from trichord.checkpoint.layout import PREFIXES
 from trichord.checkpoint.weights import load_into
+from trichord.cuda_graphs import Capture, capture_for
 from trichord.media.windows import num_positions, window_samples
 from trichord.model_config import AudioConfig, ModelConfig
 from trichord.settings import ModelSettings
@@ -25,11 +27,13 @@ from trichord.settings import ModelSettings
 class AudioEncoder:
     """The tower and its ear."""
 
-    def __init__(self, tower: AudioTower, config: AudioConfig) -> None:
+    def __init__(self, tower: AudioTower, config: AudioConfig, capture: Capture | None = None) -> None:
+        """``capture``: how passes over short windows are recorded, for which these are padded; without it none is."""
         self.window_samples = window_samples(config)
         """Most samples of a window."""
         self._tower = tower.eval().requires_grad_(False)
         self._log_mel = LogMel(config.n_mels, self.window_samples, tower.conv1.weight.device)
+        self._recorded = RecordedTower(tower, config, capture) if capture else None
 
     @torch.inference_mode()
     def encode(self, windows: Sequence[Tensor]) -> list[Tensor]:
@@ -39,9 +43,15 @@ class AudioEncoder:
         many tokens it becomes.
         """
         rows: dict[int, Tensor] = {}
+        short: dict[int, Tensor] = {}
         for positions, members in by_positions(windows).items():
-            batch = torch.stack([self._heard(windows[index], positions) for index in members])
-            rows.update(zip(members, self._tower(batch), strict=True))
+            mels = [self._heard(windows[index], positions) for index in members]
+            if self._recorded and positions <= self._recorded.longest:
+                short.update(zip(members, mels, strict=True))
+            else:
+                rows.update(zip(members, self._tower(torch.stack(mels)), strict=True))
+        if self._recorded:
+            rows.update(zip(short, self._recorded(list(short.values())), strict=True))
         return [rows[index] for index in range(len(windows))]
 
     def _heard(self, window: Tensor, positions: int) -> Tensor:
@@ -56,7 +66,8 @@ def load(settings: ModelSettings, device: torch.device | str = "cpu") -> AudioEn
     with torch.device("meta"):
         tower = AudioTower(config.audio, config.llm.hidden_size)
     load_into(tower, settings.checkpoint, PREFIXES["audio"], getattr(torch, settings.dtype or config.dtype))
-    return AudioEncoder(tower.to(device), config.audio)
+    capture = capture_for(torch.device(device)) if torch.device(device).type == "cuda" else None
+    return AudioEncoder(tower.to(device), config.audio, capture)
 
 
 def by_positions(windows: Sequence[Tensor]) -> dict[int, list[int]]:

@@ -36,22 +36,34 @@ class AudioTower(nn.Module):
 
     def forward(self, mel_BMT: Tensor) -> Tensor:
         """[B, M, 2 T] to [B, R, L], T at most n_ctx. All windows are of one length, so that none sees padding."""
-        return self._framed(self.proj(self.states(mel_BMT)))
+        return self.framed(self.proj(self.states(mel_BMT)))
 
-    def states(self, mel_BMT: Tensor) -> Tensor:
-        """What the projection is given: [B, R, D], without the rows around a window."""
+    def states(self, mel_BMT: Tensor, num_positions_B: Tensor | None = None) -> Tensor:
+        """What the projection is given: [B, R, D], without the rows around a window.
+
+        With ``num_positions_B`` windows are padded: of so many positions of each, and zeros in ``mel_BMT`` behind them.
+        What comes of the padding is for nobody.
+        """
         x = functional.gelu(self.conv1(mel_BMT))
         x = functional.gelu(self.conv2(x)).transpose(1, 2)
         x = x + self.positional_embedding[: x.shape[1]]
+        sees_B11T = None
+        if num_positions_B is not None:
+            sees_B11T = torch.arange(x.shape[1], device=x.device) < num_positions_B[:, None, None, None]
         for block in self.blocks:
-            x = block(x)
+            x = block(x, sees_B11T)
         if self.avg_pool:
             x = functional.avg_pool1d(x.transpose(1, 2), kernel_size=2).transpose(
                 1, 2
             )  # an odd last position is left out
         return self.ln_post(x)  # type: ignore[no-any-return]
 
-    def _framed(self, rows_BRL: Tensor) -> Tensor:
+    def num_rows(self, num_positions: int) -> int:
+        """Rows that so many positions become, without those around a window."""
+        return num_positions // 2 if self.avg_pool else num_positions
+
+    def framed(self, rows_BRL: Tensor) -> Tensor:
+        """Windows between their begin and end rows, [B, R + 2, L]; the same, if the tower has none."""
         if self.audio_bos_eos_token is None:
             return rows_BRL
         bos_eos_B2L = self.audio_bos_eos_token.weight.expand(len(rows_BRL), -1, -1)
@@ -82,14 +94,14 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.mlp_ln = nn.LayerNorm(width)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, sees_B11T: Tensor | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        x_BTD = x_BTD + self.attn(self.attn_ln(x_BTD))
+        x_BTD = x_BTD + self.attn(self.attn_ln(x_BTD), sees_B11T)
         return x_BTD + self.mlp(self.mlp_ln(x_BTD))  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
-    """Every position attends to every other. Keys have no bias: it would cancel in the softmax."""
+    """Every position attends to all that a mask shows. Keys have no bias: it would cancel in the softmax."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -99,11 +111,11 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, sees_B11T: Tensor | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        heads = [
+        q, k, v = (
             linear(x_BTD).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for linear in (self.query, self.key, self.value)
-        ]
-        attended = functional.scaled_dot_product_attention(*heads)
+        )
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=sees_B11T)
         return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]

@@ -11,23 +11,37 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llm_decoder.llama import Llama
+from llm_decoder.paged_rows import PagedRows
 from llm_decoder.step_input import StepInput
 from trichord.model_config import LlmConfig
 
 
 class KvCache:
-    """Storage of [L, P, K, S, d], twice."""
+    """Storage of [L, P, K, S, d], twice; if it is int8, also float32 scales of [L, P, K, S], twice."""
 
     def __init__(self, config: LlmConfig, num_blocks: int, block_size: int, dtype: torch.dtype, device: str) -> None:
         shape = (config.num_hidden_layers, num_blocks, config.num_key_value_heads, block_size, config.head_dim)
         self.block_size = block_size
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
+        has_scales = dtype == torch.int8
+        self.key_scales = torch.zeros(shape[:-1], device=device) if has_scales else None
+        self.value_scales = torch.zeros(shape[:-1], device=device) if has_scales else None
 
     @staticmethod
     def bytes_per_token(config: LlmConfig, dtype: torch.dtype) -> int:
         """Bytes that one position of one sequence takes."""
-        return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
+        row_bytes = config.head_dim * dtype.itemsize + (torch.float32.itemsize if dtype == torch.int8 else 0)
+        return 2 * config.num_hidden_layers * config.num_key_value_heads * row_bytes
+
+    def layer(self, layer: int) -> tuple[PagedRows, PagedRows]:
+        """Keys and values of one layer."""
+        if self.key_scales is None or self.value_scales is None:
+            return PagedRows(self.keys[layer]), PagedRows(self.values[layer])
+        return (
+            PagedRows(self.keys[layer], self.key_scales[layer]),
+            PagedRows(self.values[layer], self.value_scales[layer]),
+        )
 
 
 class TorchForward:
@@ -60,29 +74,24 @@ class PagedAttention:
 
     def __call__(self, layer: int, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor) -> Tensor:
         """See ``llama.Attend``."""
-        keys, values = self.cache.keys[layer], self.cache.values[layer]
-        keys[self.blocks_N, :, self.offsets_N] = k_NKd
-        values[self.blocks_N, :, self.offsets_N] = v_NKd
+        keys, values = self.cache.layer(layer)
+        keys.put(self.blocks_N, self.offsets_N, k_NKd)
+        values.put(self.blocks_N, self.offsets_N, v_NKd)
         out_NHd = torch.empty_like(q_NHd)
         if self.num_decodes:
             out_NHd[: self.num_decodes] = self._decode(keys, values, q_NHd[: self.num_decodes])
         for sequence, start, stop, context_len in self.prompts:
             table = self.tables_BM[sequence : sequence + 1]
-            k_KTd, v_KTd = (gather_blocks(cached, table)[0, :, :context_len] for cached in (keys, values))
+            k_KTd, v_KTd = (cached.gather(table, q_NHd.dtype)[0, :, :context_len] for cached in (keys, values))
             out_NHd[start:stop] = attend_causally(q_NHd[start:stop], k_KTd, v_KTd)
         return out_NHd
 
-    def _decode(self, keys_PKSd: Tensor, values_PKSd: Tensor, q_BHd: Tensor) -> Tensor:
+    def _decode(self, keys: PagedRows, values: PagedRows, q_BHd: Tensor) -> Tensor:
         tables = self.tables_BM[: self.num_decodes]
-        k_BKTd, v_BKTd = gather_blocks(keys_PKSd, tables), gather_blocks(values_PKSd, tables)
+        k_BKTd, v_BKTd = keys.gather(tables, q_BHd.dtype), values.gather(tables, q_BHd.dtype)
         # The queries of a group stand side by side, as if they were positions: no key is copied for them.
         q_BKGd = q_BHd.view(len(q_BHd), k_BKTd.shape[1], -1, q_BHd.shape[2])
         return F.scaled_dot_product_attention(q_BKGd, k_BKTd, v_BKTd, attn_mask=self.sees_B11T).reshape(q_BHd.shape)
-
-
-def gather_blocks(cached_PKSd: Tensor, tables_BM: Tensor) -> Tensor:
-    """The blocks of each table side by side, [B, K, T, d]."""
-    return cached_PKSd[tables_BM].transpose(1, 2).flatten(2, 3)
 
 
 def attend_causally(q_nHd: Tensor, k_KTd: Tensor, v_KTd: Tensor) -> Tensor:

@@ -9,7 +9,6 @@
     gpu_runner.py         scheduled tokens to embeddings
     cuda_forward.py       a step: recorded if it only decodes
     decode_graph.py       static buffers of a bucket, padding, replay
-    graphs.py             CUDA graphs, or on the CPU nothing
     fused_llama.py        the model in few matrix products
     ops.py                what lies between these: the seam to the device
     torch_ops.py          ... in plain torch, anywhere

@@ -3,7 +3,9 @@
 One kernel for prompts and for decoding: a program takes a few consecutive queries of one sequence with all the heads
 that share a key/value head, and walks the blocks of that sequence with the running softmax of FlashAttention (arXiv
 2205.14135). Where few sequences decode, their keys are split over several programs and joined by a second kernel
-(FlashDecoding: "Flash-Decoding for long-context inference", 2023). Knows pointers; ``triton_ops`` knows tensors.
+(FlashDecoding: "Flash-Decoding for long-context inference", 2023). What is int8 in the cache goes into the products as
+it is, exactly; a key's scale multiplies its scores, and a value's its weights. Knows pointers; ``triton_ops`` knows
+tensors.
 
 Shapes: R rows of a tile, N tokens, H = K * G query heads, K key/value heads, S positions of a block, D head width, B
 sequences, M blocks of a table, T keys of a span, X splits.
@@ -20,7 +22,9 @@ import triton.language as tl
 def _read(
     q_RD,
     keys_PKSD,
+    key_scales_PKS,
     values_PKSD,
+    value_scales_PKS,
     table_M,
     head,
     sees_to_R,
@@ -45,9 +49,12 @@ def _read(
         at = start + tl.arange(0, SPAN)
         is_inside = at < end
         block = tl.load(table_M + at // S, mask=is_inside, other=0).to(tl.int64)
-        at_TD = ((block * K + head) * S + at % S)[:, None] * D + channel[None, :]
-        k_TD = tl.load(keys_PKSD + at_TD, mask=is_inside[:, None], other=0.0)
+        at_T = (block * K + head) * S + at % S
+        at_TD = at_T[:, None] * D + channel[None, :]
+        k_TD = tl.load(keys_PKSD + at_TD, mask=is_inside[:, None], other=0).to(q_RD.dtype)
         score_RT = tl.dot(q_RD, tl.trans(k_TD), input_precision="ieee") * scale
+        if key_scales_PKS is not None:
+            score_RT *= tl.load(key_scales_PKS + at_T, mask=is_inside, other=0.0)[None, :]
         sees_RT = is_inside[None, :] & (at[None, :] <= sees_to_R[:, None])
         score_RT = tl.where(sees_RT, score_RT, float("-inf"))
 
@@ -58,8 +65,10 @@ def _read(
         fade = tl.exp2(before - zero)
         p_RT = tl.exp2(score_RT - zero[:, None])
         weight = weight * fade + tl.sum(p_RT, 1)
-        v_TD = tl.load(values_PKSD + at_TD, mask=is_inside[:, None], other=0.0)
-        mixed_RD = mixed_RD * fade[:, None] + tl.dot(p_RT.to(v_TD.dtype), v_TD, input_precision="ieee")
+        if value_scales_PKS is not None:
+            p_RT *= tl.load(value_scales_PKS + at_T, mask=is_inside, other=0.0)[None, :]
+        v_TD = tl.load(values_PKSD + at_TD, mask=is_inside[:, None], other=0).to(q_RD.dtype)
+        mixed_RD = mixed_RD * fade[:, None] + tl.dot(p_RT.to(q_RD.dtype), v_TD, input_precision="ieee")
     return likeliest, weight, mixed_RD
 
 
@@ -70,7 +79,9 @@ def attend(
     log_sum_NHX,
     q_NHD,
     keys_PKSD,
+    key_scales_PKS,
     values_PKSD,
+    value_scales_PKS,
     tables_BM,
     positions_N,
     tiles_T3,
@@ -110,7 +121,22 @@ def attend(
 
     table = tables_BM + sequence * width_of_tables
     likeliest, weight, mixed_RD = _read(
-        q_RD, keys_PKSD, values_PKSD, table, head, position + query, begin, end, scale, K, S, D, ROWS, SPAN
+        q_RD,
+        keys_PKSD,
+        key_scales_PKS,
+        values_PKSD,
+        value_scales_PKS,
+        table,
+        head,
+        position + query,
+        begin,
+        end,
+        scale,
+        K,
+        S,
+        D,
+        ROWS,
+        SPAN,
     )
     weight = tl.maximum(weight, 1e-30)  # an empty split weighs nothing: its likeliest is -inf
     mixed_RD = mixed_RD / weight[:, None]

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from llm_decoder.gpu.decode_graph import BUCKETS, DecodeGraph, bucket_of
 from llm_decoder.gpu.fused_llama import FusedLlama
-from llm_decoder.gpu.graphs import Capture, capture_for
 from llm_decoder.gpu.ops import Ops, best_ops
 from llm_decoder.gpu.plan import num_splits, plan_of
 from llm_decoder.kv_cache import KvCache
 from llm_decoder.step_input import StepInput
 from llm_decoder.transfer import upload
+from trichord.cuda_graphs import Capture, capture_for
 
 log = structlog.get_logger(__name__)
 

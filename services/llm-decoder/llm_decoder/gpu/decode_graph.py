@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from llm_decoder.gpu.fused_llama import FusedLlama
-from llm_decoder.gpu.graphs import Capture
 from llm_decoder.gpu.ops import Ops
 from llm_decoder.gpu.plan import ALIGNMENT, Plan, tiles
 from llm_decoder.kv_cache import KvCache
 from llm_decoder.step_input import StepInput
+from trichord.cuda_graphs import Capture
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Sequences that a decode step is padded to."""

@@ -55,7 +55,8 @@ class FusedLlama:
         residual_ND = torch.zeros_like(x_ND)
         norms = [layer.attention_norm_D for layer in self.layers[1:]] + [self.norm_D]
         x_ND = ops.add_norm(x_ND, residual_ND, self.layers[0].attention_norm_D, eps)
-        for layer, keys, values, next_norm_D in zip(self.layers, cache.keys, cache.values, norms, strict=True):
+        for index, (layer, next_norm_D) in enumerate(zip(self.layers, norms, strict=True)):
+            keys, values = cache.layer(index)
             q_NHd = ops.rotate_and_store(F.linear(x_ND, layer.qkv_WD), self.rope, keys, values, plan)
             read_NW = ops.attend(q_NHd, keys, values, plan).flatten(1)
             x_ND = ops.add_norm(F.linear(read_NW, layer.output), residual_ND, layer.mlp_norm_D, eps)

@@ -1,7 +1,7 @@
 """The seam between the model and the device: what lies between its matrix products, in plain torch or as kernels.
 
-Shapes: N tokens, D hidden, H query heads, K key/value heads, d head width, W = (H + 2 K) d, P blocks, S positions of a
-block, I width of the MLP, C = d / 2.
+Shapes: N tokens, D hidden, H query heads, K key/value heads, d head width, W = (H + 2 K) d, I width of the MLP,
+C = d / 2.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from llm_decoder.gpu.plan import Plan
+from llm_decoder.paged_rows import PagedRows
 from trichord.model_config import LlmConfig
 
 
@@ -29,11 +30,11 @@ class Ops(Protocol):
         """Adds ``x_ND`` to ``residual_ND`` in place; its root-mean-square norm times the weight."""
 
     def rotate_and_store(
-        self, qkv_NW: Tensor, rope: RopeTable, keys_PKSd: Tensor, values_PKSd: Tensor, plan: Plan
+        self, qkv_NW: Tensor, rope: RopeTable, keys: PagedRows, values: PagedRows, plan: Plan
     ) -> Tensor:
         """Turns queries and keys by their positions, writes keys and values to their slots; queries [N, H, d]."""
 
-    def attend(self, q_NHd: Tensor, keys_PKSd: Tensor, values_PKSd: Tensor, plan: Plan) -> Tensor:
+    def attend(self, q_NHd: Tensor, keys: PagedRows, values: PagedRows, plan: Plan) -> Tensor:
         """What each query reads of its sequence up to its own position, [N, H, d]."""
 
     def gate(self, gate_up_N2I: Tensor) -> Tensor:

@@ -12,6 +12,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from llm_decoder import paged_rows
+
+LARGEST = tl.constexpr(paged_rows.LARGEST)
+LEAST_MAGNITUDE = tl.constexpr(paged_rows.LEAST_MAGNITUDE)
+
 
 @triton.jit
 def add_norm(out_NW, residual_NW, x_NW, weight_W, width, eps, WIDTH: tl.constexpr):
@@ -34,7 +39,9 @@ def add_norm(out_NW, residual_NW, x_NW, weight_W, width, eps, WIDTH: tl.constexp
 def rotate_and_store(
     q_NHD,
     keys_PKSD,
+    key_scales_PKS,
     values_PKSD,
+    value_scales_PKS,
     qkv_NW,
     cos_PC,
     sin_PC,
@@ -46,7 +53,10 @@ def rotate_and_store(
     HALF: tl.constexpr,
     HEADS: tl.constexpr,
 ):
-    """Grid (N). Turns queries and keys (half-split rotary positions); keys and values go to the token's slot."""
+    """Grid (N). Turns queries and keys (half-split rotary positions); keys and values go to the token's slot.
+
+    Where there are scales, keys and values become int8 as in paged_rows.py.
+    """
     token = tl.program_id(0)
     position = tl.load(positions_N + token)
     slot = tl.load(slots_N + token)
@@ -68,11 +78,19 @@ def rotate_and_store(
     tl.store(q_NHD + q_at, low, mask=head < H)
     tl.store(q_NHD + q_at + HALF, high, mask=head < H)
     kv_head = tl.where(is_value, head - H - K, head - H)
-    kv_at = (((slot // S).to(tl.int64) * K + kv_head) * S + slot % S) * (2 * HALF) + channel
+    row_at = ((slot // S).to(tl.int64) * K + kv_head) * S + slot % S
+    kv_at = row_at * (2 * HALF) + channel
     is_key = (head >= H) & (head < H + K)
+    is_value = is_value & (head < H + 2 * K)
+    if key_scales_PKS is not None:
+        magnitude = tl.maximum(tl.abs(low.to(tl.float32)), tl.abs(high.to(tl.float32)))
+        scale = tl.maximum(tl.max(magnitude, 1, keep_dims=True), LEAST_MAGNITUDE) / LARGEST
+        low = tl.floor(low.to(tl.float32) / scale + 0.5).to(tl.int8)
+        high = tl.floor(high.to(tl.float32) / scale + 0.5).to(tl.int8)
+        tl.store(key_scales_PKS + row_at, scale, mask=is_key)
+        tl.store(value_scales_PKS + row_at, scale, mask=is_value)
     tl.store(keys_PKSD + kv_at, low, mask=is_key)
     tl.store(keys_PKSD + kv_at + HALF, high, mask=is_key)
-    is_value = is_value & (head < H + 2 * K)
     tl.store(values_PKSD + kv_at, low, mask=is_value)
     tl.store(values_PKSD + kv_at + HALF, high, mask=is_value)
 

@@ -15,12 +15,18 @@ from llm_decoder.scheduler import Scheduler
 from llm_decoder.transfer import on_device
 
 
-def start_engine(model: Llama, scheduler: Scheduler, device: torch.device | str) -> OverlappedEngine:
-    """An engine on ``device`` over the scheduler's blocks, warmed up. ``model`` may lie on the CPU; it is copied."""
+def start_engine(
+    model: Llama, scheduler: Scheduler, device: torch.device | str, cache_dtype: torch.dtype | None = None
+) -> OverlappedEngine:
+    """An engine on ``device`` over the scheduler's blocks, warmed up. ``model`` may lie on the CPU; it is copied.
+
+    ``cache_dtype``: the model's own if None, or int8.
+    """
     blocks, max_running = scheduler.blocks, scheduler.limits.max_running
     fused = FusedLlama(model, device)
     scratch = 1  # a block for padded rows, of which the scheduler knows nothing
-    cache = KvCache(model.config, blocks.num_blocks + scratch, blocks.block_size, model.dtype, str(device))
+    dtype = cache_dtype or model.dtype
+    cache = KvCache(model.config, blocks.num_blocks + scratch, blocks.block_size, dtype, str(device))
     forward = CudaForward(fused, cache)
     with on_device(fused.device):
         forward.warm_up(max_running)

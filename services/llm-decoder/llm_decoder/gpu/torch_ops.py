@@ -11,7 +11,8 @@ from torch import Tensor
 
 from llm_decoder.gpu.ops import RopeTable
 from llm_decoder.gpu.plan import Plan
-from llm_decoder.kv_cache import attend_causally, gather_blocks
+from llm_decoder.kv_cache import attend_causally
+from llm_decoder.paged_rows import PagedRows
 
 
 class TorchOps:
@@ -23,25 +24,25 @@ class TorchOps:
         return F.rms_norm(residual_ND.float(), (residual_ND.shape[-1],), eps=eps).to(x_ND.dtype) * weight_D
 
     def rotate_and_store(
-        self, qkv_NW: Tensor, rope: RopeTable, keys_PKSd: Tensor, values_PKSd: Tensor, plan: Plan
+        self, qkv_NW: Tensor, rope: RopeTable, keys: PagedRows, values: PagedRows, plan: Plan
     ) -> Tensor:
         """See ``Ops``."""
-        _, num_kv_heads, block_size, head_dim = keys_PKSd.shape
+        _, num_kv_heads, block_size, head_dim = keys.rows_PKSd.shape
         qkv_NJd = qkv_NW.view(len(qkv_NW), -1, head_dim)
         turned_NJd = _turn(qkv_NJd[:, :-num_kv_heads], rope, plan.positions_N)
         blocks_N, offsets_N = plan.slots_N.long() // block_size, plan.slots_N.long() % block_size
-        keys_PKSd[blocks_N, :, offsets_N] = turned_NJd[:, -num_kv_heads:]
-        values_PKSd[blocks_N, :, offsets_N] = qkv_NJd[:, -num_kv_heads:]
+        keys.put(blocks_N, offsets_N, turned_NJd[:, -num_kv_heads:])
+        values.put(blocks_N, offsets_N, qkv_NJd[:, -num_kv_heads:])
         return turned_NJd[:, :-num_kv_heads]
 
-    def attend(self, q_NHd: Tensor, keys_PKSd: Tensor, values_PKSd: Tensor, plan: Plan) -> Tensor:
+    def attend(self, q_NHd: Tensor, keys: PagedRows, values: PagedRows, plan: Plan) -> Tensor:
         """See ``Ops``."""
         out_NHd = torch.empty_like(q_NHd)
         if plan.num_decodes:
-            out_NHd[: plan.num_decodes] = _decode(q_NHd[: plan.num_decodes], keys_PKSd, values_PKSd, plan)
+            out_NHd[: plan.num_decodes] = _decode(q_NHd[: plan.num_decodes], keys, values, plan)
         for sequence, start, stop, context_len in plan.prompts:
             table_1M = plan.tables_BM[sequence : sequence + 1]
-            k_KTd, v_KTd = (gather_blocks(c, table_1M)[0, :, :context_len] for c in (keys_PKSd, values_PKSd))
+            k_KTd, v_KTd = (c.gather(table_1M, q_NHd.dtype)[0, :, :context_len] for c in (keys, values))
             out_NHd[start:stop] = attend_causally(q_NHd[start:stop], k_KTd, v_KTd)
         return out_NHd
 
@@ -57,9 +58,9 @@ def _turn(x_NJd: Tensor, rope: RopeTable, positions_N: Tensor) -> Tensor:
     return torch.cat((low * cos_N1C - high * sin_N1C, high * cos_N1C + low * sin_N1C), dim=-1)
 
 
-def _decode(q_BHd: Tensor, keys_PKSd: Tensor, values_PKSd: Tensor, plan: Plan) -> Tensor:
+def _decode(q_BHd: Tensor, keys: PagedRows, values: PagedRows, plan: Plan) -> Tensor:
     tables_BM = plan.tables_BM[: len(q_BHd)]
-    k_BKTd, v_BKTd = gather_blocks(keys_PKSd, tables_BM), gather_blocks(values_PKSd, tables_BM)
+    k_BKTd, v_BKTd = keys.gather(tables_BM, q_BHd.dtype), values.gather(tables_BM, q_BHd.dtype)
     at_T = torch.arange(k_BKTd.shape[2], device=q_BHd.device)
     sees_B11T = at_T <= plan.positions_N[: len(q_BHd), None, None, None]
     q_BKGd = q_BHd.view(len(q_BHd), k_BKTd.shape[1], -1, q_BHd.shape[2])

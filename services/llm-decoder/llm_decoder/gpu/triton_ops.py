@@ -13,6 +13,7 @@ from torch import Tensor
 from llm_decoder.gpu import attention_kernels, row_kernels
 from llm_decoder.gpu.ops import RopeTable
 from llm_decoder.gpu.plan import Plan
+from llm_decoder.paged_rows import PagedRows
 from trichord.model_config import LlmConfig
 
 MIN_SIDE = 16
@@ -41,16 +42,16 @@ class TritonOps:
         return out_ND
 
     def rotate_and_store(
-        self, qkv_NW: Tensor, rope: RopeTable, keys_PKSd: Tensor, values_PKSd: Tensor, plan: Plan
+        self, qkv_NW: Tensor, rope: RopeTable, keys: PagedRows, values: PagedRows, plan: Plan
     ) -> Tensor:
         """See ``Ops``."""
-        _, num_kv_heads, block_size, head_dim = keys_PKSd.shape
+        _, num_kv_heads, block_size, head_dim = keys.rows_PKSd.shape
         num_heads = qkv_NW.shape[1] // head_dim - 2 * num_kv_heads
         q_NHd = qkv_NW.new_empty(len(qkv_NW), num_heads, head_dim)
         row_kernels.rotate_and_store[(len(qkv_NW),)](
             q_NHd,
-            keys_PKSd,
-            values_PKSd,
+            *keys,
+            *values,
             qkv_NW,
             rope.cos_PC,
             rope.sin_PC,
@@ -64,9 +65,9 @@ class TritonOps:
         )
         return q_NHd
 
-    def attend(self, q_NHd: Tensor, keys_PKSd: Tensor, values_PKSd: Tensor, plan: Plan) -> Tensor:
+    def attend(self, q_NHd: Tensor, keys: PagedRows, values: PagedRows, plan: Plan) -> Tensor:
         """See ``Ops``."""
-        (num_tokens, num_heads, head_dim), (_, num_kv_heads, block_size, _) = q_NHd.shape, keys_PKSd.shape
+        (num_tokens, num_heads, head_dim), (_, num_kv_heads, block_size, _) = q_NHd.shape, keys.rows_PKSd.shape
         group, splits = num_heads // num_kv_heads, plan.num_splits
         out_NHd = torch.empty_like(q_NHd)
         part_shape = (num_tokens, num_heads, splits) if splits > 1 else (0,)
@@ -77,8 +78,8 @@ class TritonOps:
             partial_NHXd,
             log_sum_NHX,
             q_NHd,
-            keys_PKSd,
-            values_PKSd,
+            *keys,
+            *values,
             plan.tables_BM,
             plan.positions_N,
             plan.tiles_T3,

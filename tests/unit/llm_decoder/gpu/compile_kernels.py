@@ -21,33 +21,51 @@ from triton.compiler import ASTSource
 
 from llm_decoder.gpu import attention_kernels, row_kernels
 
-BF16, FP32, INT32 = "*bf16", "*fp32", "*i32"
-ATTEND = [BF16, FP32, FP32, BF16, BF16, BF16, INT32, INT32, INT32, "i32", "fp32"]
+BF16, FP32, INT32, INT8 = "*bf16", "*fp32", "*i32", "*i8"
+OWN, QUANTISED = [BF16, None], [INT8, FP32]
+"""Keys or values and their scales."""
+
+
+def attend(cached: list[str | None]) -> list[str | None]:
+    """Types of the attention kernel's arguments."""
+    return [BF16, FP32, FP32, BF16, *cached, *cached, INT32, INT32, INT32, "i32", "fp32"]
+
+
+def rotate_and_store(cached: list[str | None]) -> list[str | None]:
+    """Types of that kernel's arguments."""
+    return [BF16, *cached, *cached, BF16, FP32, FP32, INT32, INT32]
+
+
 HEADS = {"K": 10, "G": 4, "S": 16, "D": 64, "SPAN": 64}
-KERNELS: dict[str, tuple[Any, list[str], dict[str, int]]] = {
-    "decode": (attention_kernels.attend, ATTEND, {**HEADS, "ROWS": 16, "SPLITS": 4}),
-    "prompt": (attention_kernels.attend, ATTEND, {**HEADS, "ROWS": 64, "SPLITS": 1}),
+DECODE, PROMPT = {**HEADS, "ROWS": 16, "SPLITS": 4}, {**HEADS, "ROWS": 64, "SPLITS": 1}
+STORE = {"H": 40, "K": 10, "S": 16, "HALF": 32, "HEADS": 64}
+KERNELS: dict[str, tuple[Any, list[str | None], dict[str, int]]] = {
+    "decode": (attention_kernels.attend, attend(OWN), DECODE),
+    "prompt": (attention_kernels.attend, attend(OWN), PROMPT),
+    "decode int8": (attention_kernels.attend, attend(QUANTISED), DECODE),
+    "prompt int8": (attention_kernels.attend, attend(QUANTISED), PROMPT),
     "join": (attention_kernels.join, [BF16, FP32, FP32], {"D": 64, "SPLITS": 4}),
     "add_norm": (row_kernels.add_norm, [BF16, BF16, BF16, BF16, "i32", "fp32"], {"WIDTH": 4096}),
-    "rotate_and_store": (
-        row_kernels.rotate_and_store,
-        [BF16, BF16, BF16, BF16, FP32, FP32, INT32, INT32],
-        {"H": 40, "K": 10, "S": 16, "HALF": 32, "HEADS": 64},
-    ),
+    "rotate_and_store": (row_kernels.rotate_and_store, rotate_and_store(OWN), STORE),
+    "rotate_and_store int8": (row_kernels.rotate_and_store, rotate_and_store(QUANTISED), STORE),
     "gate": (row_kernels.gate, [BF16, BF16, "i32"], {"BLOCK": 1024}),
 }
 
 
-def compiled(kernel: Any, types: list[str], constants: dict[str, int], capability: int) -> Any:
-    """The kernel for a GPU of that capability; pointers are aligned as torch's are, sizes multiples of 16."""
+def compiled(kernel: Any, types: list[str | None], constants: dict[str, int], capability: int) -> Any:
+    """The kernel for a GPU of that capability; pointers are aligned as torch's are, sizes multiples of 16.
+
+    A type of None is an argument that is not given.
+    """
     names = kernel.arg_names
-    given = iter(types)
-    signature = {name: "constexpr" if name in constants else next(given) for name in names}
+    given = dict(zip((name for name in names if name not in constants), types, strict=True))
+    absent = {name: None for name, kind in given.items() if kind is None}
+    signature = {name: given.get(name) or "constexpr" for name in names}
     aligned = [i for i, name in enumerate(names) if signature[name].startswith(("*", "i32"))]
     source = ASTSource(
         fn=kernel,
         signature=signature,
-        constexprs={(names.index(name),): value for name, value in constants.items()},
+        constexprs={(names.index(name),): value for name, value in {**constants, **absent}.items()},
         attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
     )
     return triton.compile(source, target=GPUTarget("cuda", capability, 32))

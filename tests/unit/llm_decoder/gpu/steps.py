@@ -31,10 +31,21 @@ def step_of(
     )
 
 
-def filled_cache(model: Llama, num_blocks: int, seed: int = 5) -> KvCache:
-    """A cache in which every sequence already has a past."""
-    cache = KvCache(model.config, num_blocks, BLOCK, model.dtype, "cpu")
+def filled_cache(model: Llama, num_blocks: int, seed: int = 5, dtype: torch.dtype | None = None) -> KvCache:
+    """A cache of the model's type, or int8, in which every sequence already has a past."""
+    cache = KvCache(model.config, num_blocks, BLOCK, dtype or model.dtype, "cpu")
     generator = torch.Generator().manual_seed(seed)
-    for cached in (cache.keys, cache.values):
-        cached.copy_(torch.randn(cached.shape, generator=generator))
+    for cached in tensors_of(cache):
+        if cached.dtype == torch.int8:
+            cached.copy_(torch.randint(-127, 128, cached.shape, generator=generator))
+        elif dtype == torch.int8:
+            cached.copy_(torch.rand(cached.shape, generator=generator) / 60)
+        else:
+            cached.copy_(torch.randn(cached.shape, generator=generator))
     return cache
+
+
+def tensors_of(cache: KvCache) -> list[torch.Tensor]:
+    """Keys, values, and their scales if there are any."""
+    tensors = (cache.keys, cache.values, cache.key_scales, cache.value_scales)
+    return [tensor for tensor in tensors if tensor is not None]

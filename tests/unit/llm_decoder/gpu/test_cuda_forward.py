@@ -10,19 +10,21 @@ from llm_decoder.gpu.decode_graph import BUCKETS, bucket_of
 from llm_decoder.gpu.fused_llama import FusedLlama
 from llm_decoder.kv_cache import KvCache, TorchForward
 from tests.fakes import LLM, random_llama
-from tests.unit.llm_decoder.gpu.steps import BLOCK, filled_cache, step_of
+from tests.unit.llm_decoder.gpu.steps import BLOCK, filled_cache, step_of, tensors_of
 
 MODEL = random_llama()
+DOUBLE = random_llama().double()
+"""For int8 caches: in float32, rounding would now and then decide between two int8."""
 FUSED = FusedLlama(MODEL, "cpu")
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 SCRATCH = 1
 
 
-def pair(num_blocks, model=MODEL, **changes):
+def pair(num_blocks, model=MODEL, cache_dtype=None, **changes):
     """Both ways over equal caches; the GPU's has a scratch block behind the others."""
-    theirs = filled_cache(model, num_blocks)
-    ours = filled_cache(model, num_blocks + SCRATCH)
-    for mine, reference in ((ours.keys, theirs.keys), (ours.values, theirs.values)):
+    theirs = filled_cache(model, num_blocks, dtype=cache_dtype)
+    ours = filled_cache(model, num_blocks + SCRATCH, dtype=cache_dtype)
+    for mine, reference in zip(tensors_of(ours), tensors_of(theirs), strict=True):
         mine[:, :num_blocks] = reference
     return CudaForward(FusedLlama(model, "cpu"), ours, **changes), TorchForward(model, theirs), ours, theirs
 
@@ -37,37 +39,45 @@ def chunks_of(sequences, num_new):
     return chunks, at
 
 
-def check(sequences, num_new, yields=(), **changes):
+def check(sequences, num_new, yields=(), cache_dtype=None):
     chunks, num_blocks = chunks_of(sequences, num_new)
-    forward, reference, ours, theirs = pair(num_blocks, **changes)
-    step = step_of(MODEL, chunks, yields=yields)
+    model = DOUBLE if cache_dtype == torch.int8 else MODEL
+    forward, reference, ours, theirs = pair(num_blocks, model, cache_dtype)
+    step = step_of(model, chunks, yields=yields)
     torch.testing.assert_close(forward(step), reference(step), **TOLERANCE)
-    for mine, wanted in ((ours.keys, theirs.keys), (ours.values, theirs.values)):
+    for mine, wanted in zip(tensors_of(ours), tensors_of(theirs), strict=True):
         torch.testing.assert_close(mine[:, :num_blocks], wanted, **TOLERANCE)
 
 
+CACHES = pytest.mark.parametrize("cache_dtype", [None, torch.int8], ids=["own", "int8"])
+
+
+@CACHES
 @pytest.mark.parametrize("num_sequences", [*range(1, 18), 31, 32, 33, 64, 100, 128, 129, 140])
-def test_decode_steps_of_every_size(num_sequences):
-    check([(i * 5) % 23 for i in range(num_sequences)], [1] * num_sequences)
+def test_decode_steps_of_every_size(num_sequences, cache_dtype):
+    check([(i * 5) % 23 for i in range(num_sequences)], [1] * num_sequences, cache_dtype=cache_dtype)
 
 
+@CACHES
 @settings(max_examples=60)
 @given(
     decodes=st.lists(st.integers(0, 40), max_size=6),
     prompts=st.lists(st.tuples(st.integers(0, 30), st.integers(2, 40)), max_size=4),
     data=st.data(),
 )
-def test_mixed_steps(decodes, prompts, data):
+def test_mixed_steps(cache_dtype, decodes, prompts, data):
     total = len(decodes) + len(prompts)
     if not total:
         return
     yields = data.draw(st.lists(st.integers(0, total - 1), unique=True, min_size=1).map(sorted))
-    check([*decodes, *(past for past, _ in prompts)], [*(1 for _ in decodes), *(new for _, new in prompts)], yields)
+    pasts = [*decodes, *(past for past, _ in prompts)]
+    check(pasts, [*(1 for _ in decodes), *(new for _, new in prompts)], yields, cache_dtype)
 
 
-def test_the_kernels_compute_the_same_model(triton_ops):
+@CACHES
+def test_the_kernels_compute_the_same_model(triton_ops, cache_dtype):
     model = random_llama(LLM.model_copy(update={"head_dim": 16}))
-    forward, reference, *_ = pair(12, model, ops=triton_ops)
+    forward, reference, *_ = pair(12, model, cache_dtype, ops=triton_ops)
     for chunks in ([([1], 9, [3, 5, 7]), ([2], 0, [4])], [([6], 12, [0, 1, 2, 6]), ([1, 2, 3, 4, 5, 6], 2, [8, 9])]):
         step = step_of(model, chunks)
         torch.testing.assert_close(forward(step), reference(step), **TOLERANCE)

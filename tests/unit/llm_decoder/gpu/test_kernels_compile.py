@@ -22,10 +22,10 @@ def test_kernels_compile(capability, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     kernels = json.loads(done.stdout)
-    assert len(kernels) == 6
+    assert len(kernels) == 9
     assert all(kernel["stack_bytes"] == 0 for kernel in kernels.values()), kernels
-    for name in ("decode", "prompt"):
+    for name in ("decode", "prompt", "decode int8", "prompt int8"):
         assert kernels[name]["mma"] > 0
         assert kernels[name]["cp.async"] > 0
-    for name in ("add_norm", "rotate_and_store", "gate"):
+    for name in ("add_norm", "rotate_and_store", "rotate_and_store int8", "gate"):
         assert kernels[name]["global.v4"] > 0, "sixteen bytes at a time"

@@ -16,9 +16,10 @@ from llm_decoder.gpu.plan import Plan, Prompt, tiles
 from llm_decoder.gpu.starting import start_engine
 from llm_decoder.gpu.torch_ops import TorchOps
 from llm_decoder.kv_cache import TorchForward
+from llm_decoder.paged_rows import PagedRows, quantised
 from llm_decoder.scheduler import Limits, Scheduler
 from tests.fakes import LLM, CollectingSink, random_llama, request
-from tests.unit.llm_decoder.gpu.steps import BLOCK, filled_cache, step_of
+from tests.unit.llm_decoder.gpu.steps import BLOCK, filled_cache, step_of, tensors_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -29,8 +30,9 @@ pytestmark = [
 CONFIG = LLM.model_copy(update={"head_dim": 16})
 
 
+@pytest.mark.parametrize("is_int8", [False, True], ids=["own", "int8"])
 @pytest.mark.parametrize("splits", [1, 4])
-def test_kernels_at_the_size_of_the_published_model(splits):
+def test_kernels_at_the_size_of_the_published_model(splits, is_int8):
     from llm_decoder.gpu.triton_ops import TritonOps
 
     lengths, chunk = [1, 17, 700, 4000], 500
@@ -48,17 +50,23 @@ def test_kernels_at_the_size_of_the_published_model(splits):
         prompts=[Prompt(4, 4, 4 + chunk, 100 + chunk)],
     )
     q = torch.randn(4 + chunk, 40, 64, device="cuda").bfloat16()
-    keys, values = (torch.randn(5 * 256, 10, 16, 64, device="cuda").bfloat16() for _ in range(2))
-    expected = TorchOps().attend(q.float(), keys.float(), values.float(), plan)
+    rows = [torch.randn(5 * 256, 10, 16, 64, device="cuda").bfloat16() for _ in range(2)]
+    keys, values = (PagedRows(*quantised(x)) if is_int8 else PagedRows(x) for x in rows)
+    exact = [PagedRows(cached.rows_PKSd.float(), cached.scales_PKS) for cached in (keys, values)]
+    expected = TorchOps().attend(q.float(), *exact, plan)
     torch.testing.assert_close(TritonOps().attend(q, keys, values, plan).float(), expected, atol=2e-2, rtol=2e-2)
 
 
-def test_recorded_steps_equal_the_model():
+@pytest.mark.parametrize(("cache_dtype", "tolerance"), [(None, 1e-3), (torch.int8, 5e-2)], ids=["own", "int8"])
+def test_recorded_steps_equal_the_model(cache_dtype, tolerance):
     model = random_llama(CONFIG).cuda()
-    theirs, ours = filled_cache(model, 12), filled_cache(model, 13)
+    theirs, ours = (filled_cache(model, num_blocks, dtype=cache_dtype) for num_blocks in (12, 13))
     for cache in (theirs, ours):
         cache.keys, cache.values = cache.keys.cuda(), cache.values.cuda()
-    ours.keys[:, :12], ours.values[:, :12] = theirs.keys, theirs.values
+        if cache_dtype == torch.int8:
+            cache.key_scales, cache.value_scales = cache.key_scales.cuda(), cache.value_scales.cuda()
+    for mine, reference in zip(tensors_of(ours), tensors_of(theirs), strict=True):
+        mine[:, :12] = reference
     forward, reference = CudaForward(FusedLlama(model, "cuda"), ours), TorchForward(model, theirs)
     forward.warm_up(4)
     cpu = random_llama(CONFIG)
@@ -69,7 +77,8 @@ def test_recorded_steps_equal_the_model():
     ):
         step = step_of(cpu, chunks)
         step = dataclasses.replace(step, x_ND=step.x_ND.cuda())
-        torch.testing.assert_close(forward(step), reference(step), rtol=1e-3, atol=1e-3)
+        # Rounding may decide between two int8: then a value is off by one step.
+        torch.testing.assert_close(forward(step), reference(step), rtol=tolerance, atol=tolerance)
 
 
 def test_streams_are_those_of_the_cpu():

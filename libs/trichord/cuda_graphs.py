@@ -30,13 +30,17 @@ def run_again(work: Work) -> Work:
 
 
 class CudaCapture:
-    """CUDA graphs that share one pool of memory: no two of them run at once."""
+    """CUDA graphs on one device that share one pool of memory: no two of them run at once."""
 
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._pool = device, torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Work) -> Work:
         """See ``Capture``."""
+        with torch.cuda.device(self._device):
+            return self._recorded(work)
+
+    def _recorded(self, work: Work) -> Work:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -53,4 +57,4 @@ class CudaCapture:
 
 def capture_for(device: torch.device) -> Capture:
     """How work on that device is recorded."""
-    return CudaCapture() if device.type == "cuda" else run_again
+    return CudaCapture(device) if device.type == "cuda" else run_again
