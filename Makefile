@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PRESET ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help system training-system install weights demo up down eval test test-one-half test-other-half check protos dashboards dashboards-preview metrics bench-cluster bench-gateway bench-engine bench-waking bench-tracing train
+.PHONY: help system training-system install weights demo up down eval test test-one-half test-other-half check protos dashboards dashboards-preview metrics bench-cluster bench-gateway bench-engine bench-waking bench-jobs bench-tracing train
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -45,8 +45,8 @@ eval: weights  ## how often the model is right, through the cluster that runs an
 	$(BIN)/trichord eval --preset $(PRESET)
 
 # What mostly waits runs side by side, in two halves that are always the same; then what takes all cores by itself.
-SIDE_BY_SIDE := tests/unit tests/k8s tests/integration/redis
-ONE_HALF     := tests/unit/gateway tests/unit/local_cluster tests/integration/redis
+SIDE_BY_SIDE := tests/unit tests/k8s tests/integration/broker tests/integration/redis
+ONE_HALF     := tests/unit/gateway tests/unit/local_cluster tests/integration/broker tests/integration/redis
 
 test: weights  ## every test that needs no GPU
 	$(MAKE) --jobs=2 --output-sync test-one-half test-other-half
@@ -88,6 +88,9 @@ bench-gateway: install  ## what the gateway adds to a first token, a token, an i
 
 bench-waking: install  ## vision from no replica to three and back, and what text notices of it (two minutes)
 	$(BIN)/python -m bench.waking
+
+bench-jobs: install  ## a job of 1 000 items, its worker killed twice, and what live text notices of it (five minutes)
+	$(BIN)/python -m bench.jobs
 
 bench-tracing: weights  ## what tracing costs in tokens a second, and a collector that hangs (five minutes)
 	$(BIN)/python -m bench.tracing

@@ -61,7 +61,7 @@ class Load:
         """So many images that nobody has seen, evenly, and all of their answers."""
         first = len(self._tasks)
         for picture in range(number):
-            self._send(user(image(await asyncio.to_thread(_picture, picture)), "What is it?"), is_image=True)
+            self._send(user(image(await asyncio.to_thread(one_tile, picture)), "What is it?"), is_image=True)
             await asyncio.sleep(1 / per_s)
         await asyncio.gather(*self._tasks[first:])
 
@@ -90,8 +90,8 @@ class Load:
             request.failed = type(error).__name__
 
 
-def _picture(seed: int) -> bytes:
-    """One tile of seeded noise, as a JPEG of some 10 KB."""
+def one_tile(seed: int) -> bytes:
+    """A picture of one tile: seeded noise, as a JPEG of some 10 KB."""
     coarse = Image.frombytes("RGB", (12, 12), random.Random(seed).randbytes(12 * 12 * 3))
     file = io.BytesIO()
     coarse.resize((PICTURE_PX, PICTURE_PX), Image.Resampling.BICUBIC).save(file, "JPEG")

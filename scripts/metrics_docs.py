@@ -27,6 +27,7 @@ SERVICES = {
     "audio-encoder": "audio_encoder",
     "llm-decoder": "llm_decoder",
     "autoscaler": "autoscaler",
+    "job-worker": "job_worker",
 }
 """The package of each."""
 _FRONTS = ("vision-encoder", "audio-encoder", "llm-decoder")
@@ -40,6 +41,8 @@ SECTIONS: Mapping[tuple[str, ...], str] = {
     _FRONTS[1:2]: "The audio encoder's front",
     _FRONTS[2:]: "The decoder's front",
     ("autoscaler",): "The autoscaler",
+    ("gateway", "job-worker"): "The queue and the store of jobs, as the gateway and the worker see them",
+    ("job-worker",): "The worker of jobs",
 }
 """What is told by exactly these services, in the order of the page."""
 

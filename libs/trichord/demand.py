@@ -8,7 +8,7 @@ nothing of how replicas are decided or made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Final, Literal, get_args
 
 import structlog
@@ -19,7 +19,7 @@ from trichord.redis_script import RedisScript
 
 log = structlog.get_logger(__name__)
 
-Modality = Literal["vision", "audio", "decoder", "gateway"]
+Modality = Literal["vision", "audio", "decoder", "gateway", "worker"]
 MODALITIES: Final[tuple[Modality, ...]] = get_args(Modality)
 
 UNITS: Final[dict[Modality, str]] = {
@@ -27,13 +27,18 @@ UNITS: Final[dict[Modality, str]] = {
     "audio": "audio-seconds",
     "decoder": "tokens",
     "gateway": "requests",
+    "worker": "items",
 }
-"""What a modality's costs are counted in; a decoder's tokens are those of prompt and output together."""
+"""What a modality's costs are counted in; a decoder's tokens are those of prompt and output together. Workers are of no
+one modality: they take items of jobs out of the queue, and are scaled as modalities are."""
+
+SHARED: Final = frozenset[Modality]({"worker"})
+"""Those whose work no gateway has to itself: each tells of the queue that all see, and the most that one saw counts."""
 
 TTL_MS = 10_000
 """Milliseconds that a report is believed: nine in a row may be lost on the way."""
 MAX_REPORT_BYTES = 4096
-"""Four demands of ten numbers are less than 2 KiB."""
+"""Five demands of ten numbers are less than 3 KiB."""
 WAKE_CHANNEL = "trichord:demand:wake"
 
 _KEY = "trichord:demand"
@@ -58,7 +63,7 @@ class Demand(BaseModel):
     served_cost_per_s_per_replica: _Amount | None = None
     """What one replica does in a second while it is busy, whoever sent it; None while nothing was measured."""
     queue_p95_ms: _Amount = 0.0
-    """95th percentile of the milliseconds that lately started work had waited."""
+    """95th percentile of the milliseconds that lately started work had waited; of jobs, the age of the oldest."""
     kv_use: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Used share of the decoders' KV cache; 0 for the other modalities."""
     num_held: _Count = 0
@@ -94,8 +99,9 @@ def decode(report: bytes) -> tuple[Demand, ...]:
 def merge(demands: Iterable[Demand]) -> dict[Modality, Demand]:
     """What several gateways know together, by modality; modalities that none told of are missing.
 
-    Work adds up. Waiting times and KV use are the worst seen. The rate of a replica is the mean of those measured, each
-    weighted by the work that came to its gateway. The time is the newest: what is too old was never read.
+    Work adds up, but for what is shared. Waiting times and KV use are the worst seen. The rate of a replica is the
+    mean of those measured, each weighted by the work that came to its gateway. The time is the newest: what is too
+    old was never read.
     """
     by_modality: dict[Modality, list[Demand]] = {}
     for demand in demands:
@@ -104,12 +110,13 @@ def merge(demands: Iterable[Demand]) -> dict[Modality, Demand]:
 
 
 def _merged(modality: Modality, seen: Sequence[Demand]) -> Demand:
+    together: Callable[[Iterable[float]], float] = max if modality in SHARED else sum
     # Not validated: sums of what is within bounds may be beyond them.
     return Demand.model_construct(
         modality=modality,
-        queued_cost=sum(demand.queued_cost for demand in seen),
-        running_cost=sum(demand.running_cost for demand in seen),
-        arrived_cost_per_s=sum(demand.arrived_cost_per_s for demand in seen),
+        queued_cost=together(demand.queued_cost for demand in seen),
+        running_cost=together(demand.running_cost for demand in seen),
+        arrived_cost_per_s=together(demand.arrived_cost_per_s for demand in seen),
         served_cost_per_s_per_replica=_mean_rate(seen),
         queue_p95_ms=max(demand.queue_p95_ms for demand in seen),
         kv_use=max(demand.kv_use for demand in seen),

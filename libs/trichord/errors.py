@@ -14,6 +14,7 @@ details and back. Knows nothing of gRPC servers, of retries, or of HTTP.
     ├── ForbiddenError              PERMISSION_DENIED    the caller's key does not allow this
     ├── NotFoundError               NOT_FOUND            a model or handle that is not there
     ├── ConflictError               ABORTED              the same request is in progress, or its key was used otherwise
+    ├── AlreadyExistsError          ALREADY_EXISTS       a request id that names something else already
     ├── FingerprintError            FAILED_PRECONDITION  an embedding of an encoder that is not accepted
     ├── OverloadedError             RESOURCE_EXHAUSTED   a bound is reached; try again after ``retry_after_s``
     │   └── QuotaError                                   the tenant's own budget is spent; ``quota`` says which
@@ -35,6 +36,7 @@ from typing import ClassVar
 import grpc
 
 __all__ = [
+    "AlreadyExistsError",
     "CheckpointError",
     "ClusterError",
     "ConflictError",
@@ -125,6 +127,13 @@ class ConflictError(TrichordError):
 
     code = grpc.StatusCode.ABORTED
     reason = "CONFLICT"
+
+
+class AlreadyExistsError(TrichordError):
+    """A request id was used before, for something else that was kept."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "ALREADY_EXISTS"
 
 
 class FingerprintError(TrichordError):

@@ -4,6 +4,7 @@
 
     checkpoints/<name>/    pulled or initialised checkpoints
     triton/<package>/      the embedded Triton server
+    broker/<package>/      the queue of local clusters that take jobs
     native/<digest>.so     the decoder's native step, compiled on this machine
     run/<cluster>/         one local cluster: its state, logs and model repositories
 

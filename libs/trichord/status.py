@@ -38,6 +38,11 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.TrichordError]] = {
 }
 
 
+def of_reason(reason: str) -> type[errors.TrichordError]:
+    """The class of errors that have a reason; InternalError for one that nobody has."""
+    return _BY_REASON.get(reason, errors.InternalError)
+
+
 def to_status(error: errors.TrichordError) -> grpc.Status:
     """The status of an error: ErrorInfo and, where they apply, BadRequest, ResourceInfo, QuotaFailure and RetryInfo."""
     message, field = _cut(error.message, MAX_MESSAGE_BYTES), _cut(error.field, MAX_FIELD_BYTES)

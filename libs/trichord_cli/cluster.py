@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ import typer
 
 from trichord.errors import ClusterError
 from trichord_cli import triton
-from trichord_cli.connecting import DEFAULT_TARGET
+from trichord_cli.connecting import option_of
 
 if TYPE_CHECKING:
     from local_cluster.state import ClusterState, RunDirectory
@@ -48,6 +49,9 @@ def up(
     rules: Annotated[
         Path | None, typer.Option(help="How they are scaled, with --autoscale: a YAML file for the autoscaler.")
     ] = None,
+    jobs: Annotated[
+        bool, typer.Option("--jobs", help="Take jobs too: a queue, and a worker behind the gateway.")
+    ] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cluster at Ctrl-C.")] = False,
 ) -> None:
     """Start every service on this machine and wait until they answer."""
@@ -61,6 +65,7 @@ def up(
         port=port,
         max_replicas=max_replicas if autoscale else 0,
         rules=rules.absolute() if rules else None,
+        jobs=jobs,
     )
     directory = _directory(name)
     if (state := directory.read()) and state.running:
@@ -68,20 +73,14 @@ def up(
             raise ClusterError(f"Cluster {name} is already running, differently. Stop it with: trichord down")
         typer.echo(f"Cluster {name} is already {state.phase} on 127.0.0.1:{port}.")
         return
-    from local_cluster.topology import HTTP_PORT_OFFSET, traces_address
-
     triton.ensure()
+    if jobs:
+        _ensure_broker()
     if foreground:
         _run(spec, directory)
         return
     _launch(spec, directory)
-    target = f"127.0.0.1:{port}"
-    option = "" if target == DEFAULT_TARGET else f" --target {target}"
-    ready = "Ready, simulated," if spec.simulation else "Ready"
-    typer.echo(f"{ready} on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
-    typer.echo(f"Or open http://127.0.0.1:{port + HTTP_PORT_OFFSET}")
-    if (state := directory.read()) and any(process.name == "traces" for process in state.processes):
-        typer.echo(f"How each request went: http://{traces_address(port)}/traces, or trichord trace")
+    _welcome(spec, directory)
 
 
 def down(name: Name = DEFAULT_NAME) -> None:
@@ -161,6 +160,20 @@ def _spec(preset: str, simulation: str | None, **fields: object) -> ClusterSpec:
         raise typer.BadParameter(first["msg"], param_hint=f"--{first['loc'][0]}") from error
 
 
+def _ensure_broker() -> None:
+    """Gets the queue's program, if it is not there and nobody named another queue; says so on stderr meanwhile."""
+    from rich.console import Console
+
+    from local_cluster import broker
+    from local_cluster.jobs import KAFKA_SETTING
+    from trichord.home import home
+
+    if os.environ.get(KAFKA_SETTING) or broker.find(home()):
+        return
+    with Console(stderr=True).status("Getting a queue that speaks Kafka (15 MB, once)"):
+        broker.install(home())
+
+
 def _directory(name: str) -> RunDirectory:
     from local_cluster.state import RunDirectory
     from trichord.home import home
@@ -189,6 +202,22 @@ def _launch(spec: ClusterSpec, directory: RunDirectory) -> None:
     except KeyboardInterrupt:
         cluster.stop(directory)
         raise
+
+
+def _welcome(spec: ClusterSpec, directory: RunDirectory) -> None:
+    """What can be done with a cluster that has just started."""
+    from local_cluster.topology import HTTP_PORT_OFFSET, traces_address
+
+    target = f"127.0.0.1:{spec.port}"
+    option = option_of(target)
+    ready = "Ready, simulated," if spec.simulation else "Ready"
+    typer.echo(f"{ready} on {target}. Ask: trichord chat{option} 'What is the capital of France?'")
+    typer.echo(f"Or open http://127.0.0.1:{spec.port + HTTP_PORT_OFFSET}")
+    state = directory.read()
+    if state and any(process.name == "traces" for process in state.processes):
+        typer.echo(f"How each request went: http://{traces_address(spec.port)}/traces, or trichord trace")
+    if spec.jobs:
+        typer.echo(f"It takes jobs: trichord jobs submit{option} FILE.jsonl --watch")
 
 
 def _tail(file: Path, num_lines: int) -> str:

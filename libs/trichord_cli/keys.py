@@ -33,7 +33,9 @@ KeyId = Annotated[str, typer.Argument(help="The id, as `trichord keys list` tell
 @app.command()
 def create(
     tenant: Annotated[str, typer.Option(help="Whose requests these are.")],
-    scopes: Annotated[list[str], typer.Option("--scope", help="chat, media, encode, jobs or admin; may be repeated.")],
+    scopes: Annotated[
+        list[str], typer.Option("--scope", help="chat, media, encode, jobs, work or admin; may be repeated.")
+    ],
     days: Annotated[int, typer.Option(min=1, max=3650, help="Days until it expires.")] = 365,
     certificate: Annotated[
         str | None, typer.Option(help="Make no key: let in client certificates with this subject alternative name.")

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from trichord.errors import TrichordError
-from trichord_cli import chat, checkpoint, cluster, evaluate, keys, scaling, simulate, tokens, top, trace, triton
+from trichord_cli import chat, checkpoint, cluster, evaluate, jobs, keys, scaling, simulate, tokens, top, trace, triton
 
 
 class Sentences(TyperGroup):
@@ -40,6 +40,7 @@ app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(triton.app, name="triton")
 app.add_typer(keys.app, name="keys")
 app.add_typer(scaling.app, name="scaling")
+app.add_typer(jobs.app, name="jobs")
 app.command()(tokens.tokens)
 app.command()(simulate.simulate)
 app.command("eval")(evaluate.evaluate)

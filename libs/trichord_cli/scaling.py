@@ -24,7 +24,7 @@ def scaling() -> None:
 
 @app.command()
 def explain(
-    modality: Annotated[str | None, typer.Option(help="Only vision, audio, decoder or gateway.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Only vision, audio, decoder, gateway or worker.")] = None,
     address: Annotated[
         str, typer.Option(envvar="TRICHORD_AUTOSCALER_ADMIN", help="host:port of the autoscaler's admin page.")
     ] = LOCAL_ADDRESS,

@@ -61,6 +61,20 @@ class Replicas(NamedTuple):
     all: float
 
 
+class Jobs(NamedTuple):
+    """What is done when there is room."""
+
+    left: float
+    """Items without a result."""
+    oldest_s: float
+    """Since the oldest job that has some was taken."""
+    workers: float
+    running: float
+    """Items that they have the gateway work on."""
+    completed_per_s: float
+    failed_per_s: float
+
+
 class Rates(NamedTuple):
     """All of it."""
 
@@ -69,11 +83,14 @@ class Rates(NamedTuple):
     work: list[Work]
     engine: Engine
     replicas: list[Replicas]
+    jobs: Jobs | None
+    """None where there is neither one with items left nor a worker."""
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
         lists = {name: [row._asdict() for row in getattr(self, name)] for name in ("requests", "work", "replicas")}
-        return {"seconds": self.seconds, **lists, "engine": self.engine._asdict()}
+        jobs = self.jobs._asdict() if self.jobs else None
+        return {"seconds": self.seconds, **lists, "engine": self.engine._asdict(), "jobs": jobs}
 
 
 def rates(change: Change) -> Rates:
@@ -86,6 +103,7 @@ def rates(change: Change) -> Rates:
         [_work(change, modality) for modality in MODALITIES],
         _engine(change),
         [_replicas(change, service) for service in services],
+        _jobs(change),
     )
 
 
@@ -130,3 +148,17 @@ def _replicas(change: Change, service: str) -> Replicas:
     every = change.now("trichord_replicas", service=service)
     usable = change.now("trichord_replicas", service=service, state="usable")
     return Replicas(service, sum(usable), sum(every))
+
+
+def _jobs(change: Change) -> Jobs | None:
+    left, running = change.now("trichord_jobs_pending_items"), change.now("trichord_jobs_items_running")
+    if not (any(left) or running):
+        return None
+    return Jobs(
+        left=sum(left),
+        oldest_s=max(change.now("trichord_jobs_oldest_pending_seconds"), default=0.0),
+        workers=max(change.now("trichord_jobs_workers"), default=0.0),
+        running=sum(running),
+        completed_per_s=change.rate("trichord_jobs_items_ended_total", state="completed"),
+        failed_per_s=change.rate("trichord_jobs_items_ended_total", state="failed"),
+    )

@@ -1,4 +1,4 @@
-"""How a cluster's rates look to people: three small tables. Knows no metrics."""
+"""How a cluster's rates look to people: small tables. Knows no metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from trichord_cli.top_rates import OUTCOMES, Engine, Rates, Replicas, Requests, Work
+from trichord_cli.top_rates import OUTCOMES, Engine, Jobs, Rates, Replicas, Requests, Work
 
 NOTHING = "-"
 _COLOURS = {"ok": "green", "shed": "yellow", "failed": "red", "expired": "red"}
@@ -20,7 +20,8 @@ def view(rates: Rates, silent: Sequence[str] = ()) -> Group:
     caption = f"mean of {rates.seconds:.1f} s"
     if silent:
         caption += f"; no answer from {', '.join(silent)}"
-    return Group(_requests(rates.requests), _work(rates.work), _engine(rates.engine, rates.replicas, caption))
+    jobs = [_jobs(rates.jobs)] if rates.jobs else []
+    return Group(_requests(rates.requests), _work(rates.work), *jobs, _engine(rates.engine, rates.replicas, caption))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -47,6 +48,13 @@ def _work(rows: Sequence[Work]) -> Table:
         queue = seconds(row.queue_p50_s), seconds(row.queue_p95_s)
         told = number(row.waiting), _coloured("shed", row.sheds_per_s)
         table.add_row(row.modality, *tokens, media, percent(row.reused), *queue, *told)
+    return table
+
+
+def _jobs(jobs: Jobs) -> Table:
+    table = _table("jobs", "items left", "oldest job", "workers", "in work", "answered/s", "failed/s")
+    figures = number(jobs.left), seconds(jobs.oldest_s or None), number(jobs.workers), number(jobs.running)
+    table.add_row(*figures, number(jobs.completed_per_s), _coloured("failed", jobs.failed_per_s))
     return table
 
 

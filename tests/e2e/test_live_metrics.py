@@ -18,13 +18,17 @@ from trichord.client import audio, image
 KEEP = "modalities: {vision: {idle_s: 600.0}, audio: {idle_s: 600.0}}\n"
 """Rules for an autoscaler that wakes an encoder and does not let it sleep again."""
 ONLY_WITH_A_GPU = {"nv_gpu_memory_used_bytes", "nv_gpu_utilization"}
-SERVICES = {"gateway", "vision-encoder", "audio-encoder", "llm-decoder", "autoscaler"}
+SERVICES = {"gateway", "vision-encoder", "audio-encoder", "llm-decoder", "autoscaler", "job-worker"}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SleepyCluster]:
-    with running("test-live-metrics", KEEP, tmp_path_factory.mktemp("live-metrics")) as started:
-        yield started
+    folder = tmp_path_factory.mktemp("live-metrics")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRICHORD_JOBS_STORE", str(folder / "objects"))
+        patch.setenv("TRICHORD_USAGE_SPOOL", str(folder / "usage"))
+        with running("test-live-metrics", KEEP, folder, "--jobs") as started:
+            yield started
 
 
 def pages(cluster: SleepyCluster) -> dict[str, set[str]]:

@@ -97,12 +97,12 @@ class SleepyCluster:
 
 
 @contextlib.contextmanager
-def running(name: str, rules: str, folder: Path) -> Iterator[SleepyCluster]:
+def running(name: str, rules: str, folder: Path, *also: str) -> Iterator[SleepyCluster]:
     file, port = folder / "rules.yaml", free_ports(PORTS)
     file.write_text(rules)
     options = ("--preset", "tiny", "--simulated", "--autoscale", "--max-replicas", "2", "--rules", str(file))
     try:
-        trichord("up", "--name", name, "--port", str(port), *options)
+        trichord("up", "--name", name, "--port", str(port), *options, *also)
         yield SleepyCluster(name, port)
     finally:
         trichord("down", "--name", name)

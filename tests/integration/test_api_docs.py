@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -18,10 +19,13 @@ from gateway.identity.principal import Scope
 from gateway.identity.scopes import SCOPE_OF_METHOD
 from gateway.openai_http import refusals, routes
 from local_cluster.topology import DEFAULT_PORT, HTTP_PORT_OFFSET, MODALITIES
+from tests.broker_lab import running_broker
 from tests.conftest import LocalCluster, free_ports
 from trichord import errors
 from trichord.client import OmniClient, SyncOmniClient
-from trichord.v1 import gateway_pb2
+from trichord.client.aio_jobs import Jobs
+from trichord.client.sync_jobs import SyncJobs
+from trichord.v1 import gateway_pb2, jobs_pb2
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text()
@@ -29,6 +33,11 @@ BIN = Path(sys.executable).parent
 MODEL = "demo"
 """What the page calls the model: the local cluster's default."""
 TIMEOUT_S = 180
+OF_JOBS = ("Jobs", "Batches")
+"""Headings whose examples need a gateway that takes jobs."""
+
+
+KINDS = r"(?:unary|server stream|client stream)"
 
 
 class Example(NamedTuple):
@@ -84,7 +93,13 @@ def model(tiny_cluster: LocalCluster) -> str:
         return client.model().model
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.heading}, line {example.line}")
+def example_of(*headings: str, but: bool = False) -> pytest.MarkDecorator:
+    """Those under the headings, or all but those."""
+    chosen = [example for example in EXAMPLES if (example.heading in headings) != but]
+    return pytest.mark.parametrize("example", chosen, ids=lambda example: f"{example.heading}, line {example.line}")
+
+
+@example_of(*OF_JOBS, but=True)
 def test_an_example_runs(example: Example, tiny_cluster: LocalCluster, model: str, tmp_path: Path) -> None:
     done = run(example, tiny_cluster.port, model, tmp_path / "keys.json")
     assert done.returncode == 0, done.stderr
@@ -96,28 +111,65 @@ def test_an_example_may_fail(language: str, code: str, tmp_path: Path) -> None:
     assert run(Example("", 0, language, code), 1, MODEL, tmp_path / "keys.json").returncode != 0
 
 
-@pytest.fixture(scope="module")
-def guarded(tiny_cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """A second gateway of the cluster, which checks keys and whose Redis is away."""
-    port, keys = free_ports(), tmp_path_factory.mktemp("keys") / "keys.json"
-    (create,) = [example for example in EXAMPLES if (example.heading, example.language) == ("Keys", "sh")]
-    api_key = run(create, port, MODEL, keys).stdout.split()[0]
+@contextlib.contextmanager
+def further_gateway(cluster: LocalCluster, **settings: str) -> Iterator[int]:
+    """The port of one more gateway of the cluster, whose Redis is away."""
+    port = free_ports()
     env = {
         "TRICHORD_GATEWAY_LISTEN": f"127.0.0.1:{port}",
         "TRICHORD_HTTP_LISTEN": f"127.0.0.1:{port + HTTP_PORT_OFFSET}",
         "TRICHORD_GATEWAY_CACHE_URL": "redis://127.0.0.1:1/0",
         "TRICHORD_GATEWAY_STATE_URL": "redis://127.0.0.1:1/0",
-        "TRICHORD_AUTH_MODE": "keys",
-        "TRICHORD_AUTH_KEYS": str(keys),
-        **{f"TRICHORD_GATEWAY_{m.setting}": f"127.0.0.1:{tiny_cluster.port + m.port_offset}" for m in MODALITIES},
+        **{f"TRICHORD_GATEWAY_{m.setting}": f"127.0.0.1:{cluster.port + m.port_offset}" for m in MODALITIES},
+        **settings,
     }
-    with subprocess.Popen([sys.executable, "-m", "gateway"], env={**os.environ, **env}) as gateway:
+    with process("gateway", env), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=TIMEOUT_S)
+        yield port
+
+
+@contextlib.contextmanager
+def process(package: str, env: dict[str, str]) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-m", package], env={**os.environ, **env}) as running:
         try:
-            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                grpc.channel_ready_future(channel).result(timeout=TIMEOUT_S)
-            yield Guarded(port, keys, api_key)
+            yield
         finally:
-            gateway.terminate()
+            running.terminate()
+
+
+@pytest.fixture(scope="module")
+def jobs_port(tiny_cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Of a gateway that takes jobs, and has a worker behind it."""
+    folder = tmp_path_factory.mktemp("jobs")
+    with running_broker() as broker:
+        settings = {
+            "TRICHORD_JOBS_KAFKA": broker.address,
+            "TRICHORD_JOBS_STORE": str(folder / "objects"),
+            "TRICHORD_JOBS_SESSION_TIMEOUT_S": "2",
+            "TRICHORD_USAGE_SPOOL": str(folder / "usage"),
+        }
+        with further_gateway(tiny_cluster, **settings) as port:
+            worker = {"TRICHORD_WORKER_GATEWAY": f"127.0.0.1:{port}", "TRICHORD_WORKER_INSTANCE": ""}
+            with process("job_worker", settings | worker):
+                yield port
+
+
+@example_of(*OF_JOBS)
+def test_an_example_of_jobs_runs(example: Example, jobs_port: int, model: str, tmp_path: Path) -> None:
+    done = run(example, jobs_port, model, tmp_path / "keys.json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A gateway that checks keys."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    (create,) = [example for example in EXAMPLES if (example.heading, example.language) == ("Keys", "sh")]
+    api_key = run(create, 0, MODEL, keys).stdout.split()[0]
+    settings = {"TRICHORD_AUTH_MODE": "keys", "TRICHORD_AUTH_KEYS": str(keys)}
+    with further_gateway(tiny_cluster, **settings) as port:
+        yield Guarded(port, keys, api_key)
 
 
 def test_the_example_with_a_key_runs_where_keys_are_checked(guarded: Guarded, model: str) -> None:
@@ -147,17 +199,30 @@ def test_every_address_is_of_the_local_cluster() -> None:
 
 
 def test_every_method_has_its_row_with_its_scope() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (?:unary|server stream) \| [^|]+ \| `(\w+)` \|", PAGE, re.M)
-    service = gateway_pb2.DESCRIPTOR.services_by_name["OmniService"]
-    scopes = {method.name: SCOPE_OF_METHOD[f"/{service.full_name}/{method.name}"] for method in service.methods}
-    assert {name: Scope(scope) for name, scope in rows} == scopes
+    rows = re.findall(rf"^\| ((?:`\w+`,? )+)\| {KINDS} \| [^|]+ \| `(\w+)` \|", PAGE, re.M)
+    told = {name: Scope(scope) for names, scope in rows for name in re.findall(r"\w+", names)}
+    services = [
+        gateway_pb2.DESCRIPTOR.services_by_name["OmniService"],
+        jobs_pb2.DESCRIPTOR.services_by_name["JobService"],
+    ]
+    assert told == {
+        method.name: SCOPE_OF_METHOD[f"/{service.full_name}/{method.name}"]
+        for service in services
+        for method in service.methods
+    }
 
 
 def test_every_method_of_the_clients_has_its_row() -> None:
-    rows = re.findall(r"^\| `\w+` \| (?:unary|server stream) \| ([^|]+) \|", PAGE, re.M)
-    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    for kind in (OmniClient, SyncOmniClient):
-        assert {name for name in vars(kind) if not name.startswith("_")} == {*told, "close"}
+    rows = re.findall(rf"^\| (?:`\w+`,? )+\| {KINDS} \| ([^|]+) \|", PAGE, re.M)
+    told = {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
+    of_jobs = {name.removeprefix("jobs.") for name in told if name.startswith("jobs.")}
+    for kind, jobs in ((OmniClient, Jobs), (SyncOmniClient, SyncJobs)):
+        assert public(kind) == {name for name in told if "." not in name} | {"close"}
+        assert public(jobs) == of_jobs
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in vars(kind) if not name.startswith("_")}
 
 
 def test_every_http_status_is_the_codes() -> None:

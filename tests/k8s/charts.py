@@ -95,6 +95,8 @@ def env(container: Object) -> dict[str, Any]:
 
 
 DIGEST = f"sha256:{'a' * 64}"
+JOBS: dict[str, Any] = {"jobs": {"enabled": True, "kafka": {"bootstrap": "kafka-0.example.com:9092"}}}
+"""The least that jobs take: what they keep is on a claim."""
 EDGES: dict[str, dict[str, Any]] = {
     "everything": {
         "tls": {"enabled": True},
@@ -109,11 +111,30 @@ EDGES: dict[str, dict[str, Any]] = {
         },
         "visionEncoder": {"accelerator": {"mode": "dra", "runtimeClassName": "nvidia"}, "image": {"digest": DIGEST}},
         "autoscaler": {"mode": "keda"},
+        "jobs": {
+            "enabled": True,
+            "store": {
+                "url": "s3://jobs/blue",
+                "environment": {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "https://s3.example.com"},
+                "credentialsSecret": "jobs-s3",
+            },
+            "kafka": {
+                "bootstrap": "kafka-0.example.com:9093,kafka-1.example.com:9093",
+                "securityProtocol": "SASL_SSL",
+                "existingSecret": "jobs-kafka",
+                "caSecret": "jobs-kafka-ca",
+            },
+            "usageSpool": {"claim": "usage"},
+            "settings": {"TRICHORD_JOBS_REPLICATION": 3},
+        },
         "telemetry": {"otlpUrl": "http://otel.observability.svc:4318/", "sampleRatio": 0.25, "trustParent": True},
         "networkPolicy": {
             "publicHttps": True,
             "clientsFrom": [{"namespaceSelector": {"matchLabels": {"team": "web"}}}],
             "redisTo": [{"ipBlock": {"cidr": "10.1.2.3/32"}}],
+            "kafkaTo": [{"ipBlock": {"cidr": "10.1.2.4/30"}}],
+            "kafkaPorts": [9093],
+            "objectStoreTo": [{"ipBlock": {"cidr": "10.1.3.0/24"}}],
         },
         "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "www"},
         "gatewayApi": {"enabled": True, "parentRefs": [{"name": "public"}]},
@@ -131,7 +152,7 @@ EDGES: dict[str, dict[str, Any]] = {
         },
         "gateway": {"drainTimeoutSeconds": 0},
     },
-    "asleep": {"visionEncoder": {"replicas": 0}, "audioEncoder": {"replicas": 0}},
+    "asleep": {"visionEncoder": {"replicas": 0}, "audioEncoder": {"replicas": 0}, **JOBS},
     "hub": {
         "model": {"source": "pull", "pull": {"from": "org/name", "tokenSecret": "hub"}},
         "networkPolicy": {"pullEgress": [{"ports": [{"port": 443}]}]},

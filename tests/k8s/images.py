@@ -24,6 +24,7 @@ OURS = {
     "audio_encoder",
     "llm_decoder",
     "autoscaler",
+    "job_worker",
     "local_cluster",
 }
 ELSEWHERE = {

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.k8s.charts import CHART, EDGES, PROFILES, Object, of_kind, rendered, run_helm, with_values
+from tests.k8s.charts import CHART, EDGES, JOBS, PROFILES, Object, of_kind, rendered, run_helm, with_values
 
 KUBERNETES = ("1.33", "1.37")
 """The oldest and the newest version that the chart is for."""
@@ -98,6 +98,18 @@ VIOLATIONS: list[tuple[dict[str, Any], str]] = [
     ({"telemetry": {"otlpUrl": "https://user:word@otel.example.com"}}, "/telemetry/otlpUrl"),
     ({"telemetry": {"sampleRatio": 2}}, "/telemetry/sampleRatio"),
     ({"monitoring": {"prometheusRule": {"objectives": {"availability": 1}}}}, "/objectives/availability"),
+    ({"jobs": {"enabled": True}}, "/jobs/kafka/bootstrap"),
+    ({"jobs": {"kafka": {"bootstrap": "user:word@kafka:9092"}}}, "user:word@kafka:9092"),
+    ({"jobs": {"enabled": True, "kafka": {"bootstrap": "k:1"}, "store": {"claim": ""}}}, "/jobs/store/claim"),
+    ({"jobs": {"store": {"url": "file:///jobs"}}}, "/jobs/store/url"),
+    ({"jobs": {"store": {"environment": {"AWS_SECRET_ACCESS_KEY": "s"}}}}, "AWS_SECRET_ACCESS_KEY"),
+    ({"jobs": {"settings": {"TRICHORD_JOBS_KAFKA_PASSWORD": "s"}}}, "TRICHORD_JOBS_KAFKA_PASSWORD"),
+    (
+        {"jobs": {"enabled": True, "kafka": {"bootstrap": "k:1", "securityProtocol": "SASL_SSL"}}},
+        "/jobs/kafka/existingSecret",
+    ),
+    ({**JOBS, "jobWorker": {"keySecret": ""}}, "/jobWorker/keySecret"),
+    ({"jobWorker": {"settings": {"TRICHORD_WORKER_KEY": "s"}}}, "TRICHORD_WORKER_KEY"),
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.k8s.charts import ROOT, container, of_kind, rendered
+from tests.k8s.charts import JOBS, ROOT, container, of_kind, rendered
 from tests.k8s.images import DOCKERFILES, Dockerfile, distributions_of, requirements, third_party
 
 MODALITIES = {"vision-encoder": "siglip", "audio-encoder": "whisper", "llm-decoder": "llama"}
@@ -58,7 +58,7 @@ def test_what_is_shipped_is_the_environment_alone(dockerfile: Dockerfile) -> Non
 
 @dockerfile
 def test_the_chart_starts_what_the_image_starts(dockerfile: Dockerfile) -> None:
-    deployment = of_kind(rendered("cpu"), "Deployment")[dockerfile.service]
+    deployment = of_kind(rendered("cpu", JOBS), "Deployment")[dockerfile.service]
     front = dockerfile.stages.get("front") or dockerfile.stages["final"]
     (main,) = deployment["spec"]["template"]["spec"]["containers"]
     assert yaml.safe_load(front[-1].removeprefix("ENTRYPOINT ")) == main["command"]
@@ -99,7 +99,9 @@ def test_every_import_is_of_something_installed(dockerfile: Dockerfile, stage: s
     assert missing == {}
 
 
-@pytest.mark.parametrize("service", ["gateway", "vision-encoder", "audio-encoder", "llm-decoder", "autoscaler"])
+@pytest.mark.parametrize(
+    "service", ["gateway", "vision-encoder", "audio-encoder", "llm-decoder", "autoscaler", "job-worker"]
+)
 def test_no_front_imports_what_models_run_on(service: str) -> None:
     names = {name.partition(".")[0] for name in third_party(sources(service, "build"))}
     assert not names & {"torch", "transformers", "gguf", "huggingface_hub"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.charts import EDGES, Object, containers, of_kind, pods, rendered
+from tests.k8s.charts import EDGES, JOBS, Object, containers, of_kind, pods, rendered
 
 MODALITIES = ("vision-encoder", "audio-encoder", "llm-decoder")
 NODE = "a pod of another release"
@@ -71,12 +71,23 @@ EXPECTED = {
 
 
 def test_pods_of_a_release_reach_what_they_need_and_nothing_else(network: Network) -> None:
+    assert connections(network) == EXPECTED
+
+
+@pytest.mark.parametrize("clients", [[], [{"namespaceSelector": {"matchLabels": {"team": "web"}}}]])
+def test_a_worker_reaches_gateways_alone_and_nobody_reaches_it(clients: list[Object]) -> None:
+    values = {"autoscaler": {"mode": "kubernetes"}, "networkPolicy": {"clientsFrom": clients}, **JOBS}
+    assert connections(Network(rendered("dev", values))) == EXPECTED | {("job-worker", "gateway", 50051)}
+
+
+def connections(network: Network) -> set[tuple[str, str, int]]:
+    """Every source, target and port of a connection that would come about."""
     every = sorted(network.specs)
     listening = {
         name: {port["containerPort"] for one in containers(network.specs[name]) for port in one.get("ports", [])}
         for name in every
     }
-    allowed = {
+    return {
         (source, target, port)
         for source in every
         for target in every
@@ -84,7 +95,6 @@ def test_pods_of_a_release_reach_what_they_need_and_nothing_else(network: Networ
         for port in {*listening[target], 8001}
         if network.allows(source, target, port)
     }
-    assert allowed == EXPECTED
 
 
 def test_every_pod_is_closed_both_ways_by_default(objects: list[Object]) -> None:
@@ -150,21 +160,25 @@ def test_who_else_may_come_is_told_by_values() -> None:
     policies = of_kind(objects, "NetworkPolicy")
     clients, _ = policies["gateway"]["spec"]["ingress"]
     assert {"namespaceSelector": {"matchLabels": {"team": "web"}}} in clients["from"]
-    assert len(clients["from"]) == 2, "and the pods of helm test"
+    assert len(clients["from"]) == 3, "and the pods of helm test, and workers"
     keda, _ = policies["autoscaler"]["spec"]["ingress"]
     assert keda["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}]
     assert {"ports": [{"port": 9092}]} in policies["gateway"]["spec"]["egress"]
     redis = [r for r in policies["gateway"]["spec"]["egress"] if [p["port"] for p in r["ports"]] == [6379]]
     assert [rule["to"] for rule in redis] == [[{"ipBlock": {"cidr": "10.1.2.3/32"}}]]
+    for name in ("gateway", "job-worker"):
+        ways = [(_ports(r), r["to"]) for r in policies[name]["spec"]["egress"] if public({"spec": {"egress": [r]}})]
+        assert ([9093], [{"ipBlock": {"cidr": "10.1.2.4/30"}}]) in ways
+        assert ([443], [{"ipBlock": {"cidr": "10.1.3.0/24"}}]) in ways
 
 
-OURS = ("autoscaler", "gateway", *MODALITIES)
+OURS = ("autoscaler", "gateway", "job-worker", *MODALITIES)
 MONITORING = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 
 
 def test_metrics_are_for_who_watches() -> None:
     """One page a pod, and only of our own processes."""
-    policies = of_kind(rendered("dev", {"autoscaler": {"mode": "kubernetes"}}), "NetworkPolicy")
+    policies = of_kind(rendered("dev", {"autoscaler": {"mode": "kubernetes"}, **JOBS}), "NetworkPolicy")
     readers = {
         name: [rule["from"] for rule in policy["spec"].get("ingress", []) if _ports(rule) == ["metrics"]]
         for name, policy in policies.items()
@@ -190,6 +204,7 @@ def test_spans_may_go_to_the_collector(url: str, port: int | None) -> None:
         "networkPolicy": {"collectorTo": [peer]},
         "autoscaler": {"mode": "kubernetes"},
         "valkey": {"enabled": True},
+        **JOBS,
     }
     policies = of_kind(rendered(values=values), "NetworkPolicy")
     told = {name: [r for r in one["spec"].get("egress", []) if r.get("to") == [peer]] for name, one in policies.items()}

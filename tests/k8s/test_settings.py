@@ -15,17 +15,27 @@ from gateway.admission.plan import Plan, Plans
 from gateway.cluster import ClusterSettings
 from gateway.identity.settings import AuthSettings
 from gateway.openai_http.settings import HttpSettings
+from job_worker.settings import WorkerSettings
 from llm_decoder.loading import EngineSettings
 from llm_decoder.settings import DecoderSettings
-from tests.k8s.charts import EDGES, Object, container, containers, env, of_kind, pods, rendered
+from tests.k8s.charts import EDGES, JOBS, Object, container, containers, env, of_kind, pods, rendered
 from trichord import home
+from trichord.jobs.settings import JobsSettings
+from trichord.jobs.usage.settings import UsageSettings
 from trichord.settings import ModelSettings, Settings
 from trichord.telemetry.settings import TelemetrySettings
 from trichord.tls import TlsSettings
 from vision_encoder.settings import VisionSettings
 
 PROCESSES: dict[tuple[str, str], tuple[Any, ...]] = {
-    ("gateway", "gateway"): (ClusterSettings, AuthSettings, HttpSettings, TelemetrySettings),
+    ("gateway", "gateway"): (
+        ClusterSettings,
+        AuthSettings,
+        HttpSettings,
+        TelemetrySettings,
+        JobsSettings,
+        UsageSettings,
+    ),
     ("vision-encoder", "front"): (VisionSettings, TlsSettings, TelemetrySettings),
     ("audio-encoder", "front"): (AudioSettings, TlsSettings, TelemetrySettings),
     ("llm-decoder", "front"): (DecoderSettings, TlsSettings, TelemetrySettings),
@@ -33,10 +43,18 @@ PROCESSES: dict[tuple[str, str], tuple[Any, ...]] = {
     ("audio-encoder", "triton"): (ModelSettings, TelemetrySettings),
     ("llm-decoder", "triton"): (ModelSettings, EngineSettings, TelemetrySettings),
     ("autoscaler", "autoscaler"): (AutoscalerSettings, TlsSettings, TelemetrySettings),
+    ("job-worker", "worker"): (WorkerSettings, JobsSettings, TlsSettings, TelemetrySettings),
 }
 """What each process reads at start."""
 
-SECRETS = {"cache-url": "redis://u:p@redis:6379/0", "state-url": "redis://u:p@redis:6379/1", "store-secret": "s" * 48}
+SECRETS = {
+    "cache-url": "redis://u:p@redis:6379/0",
+    "state-url": "redis://u:p@redis:6379/1",
+    "store-secret": "s" * 48,
+    "api-key": "key",
+    "username": "omni",
+    "password": "word",
+}
 
 
 def prefixes(classes: tuple[Any, ...]) -> set[str]:
@@ -114,6 +132,7 @@ def _is_secret(name: str) -> bool:
         "TRICHORD_AUTH_SECRET",  # a file
         "TRICHORD_TLS_KEY",  # a file
         "TRICHORD_AUTH_OIDC_JWKS_URL",  # public keys
+        "AWS_ENDPOINT_URL",  # an address; credentials are of another Secret
         "TRICHORD_TELEMETRY_OTLP_URL",  # the schema lets no name or password be in it
     }
 
@@ -203,3 +222,49 @@ def test_without_a_collector_nothing_of_telemetry_is_told() -> None:
         for one in containers(spec):
             assert not [name for name in env(one) if name.startswith(("TRICHORD_TELEMETRY_", "OTEL_"))]
             assert "--trace-config" not in str(one.get("args"))
+
+
+def test_gateways_and_workers_are_told_the_same_of_jobs() -> None:
+    """Whatever is kept by the one is found by the other."""
+    deployments = of_kind(rendered(values=EDGES["everything"]), "Deployment")
+    gateway, worker = (env(container(deployments[s], c)) for s, c in (("gateway", "gateway"), ("job-worker", "worker")))
+    told = {name: one for name, one in worker.items() if name.startswith(("TRICHORD_JOBS_", "AWS_"))}
+    assert told.items() <= gateway.items()
+    assert {"TRICHORD_JOBS_KAFKA_PASSWORD", "AWS_SECRET_ACCESS_KEY", "TRICHORD_JOBS_REPLICATION"} <= set(told)
+    assert worker["TRICHORD_WORKER_KEY"]["secretKeyRef"] == {"name": "trichord-work-key", "key": "api-key"}
+
+
+def test_jobs_on_a_claim_are_where_both_mount_it() -> None:
+    deployments = of_kind(rendered(values=JOBS), "Deployment")
+    for service, name in (("gateway", "gateway"), ("job-worker", "worker")):
+        one, spec = container(deployments[service], name), deployments[service]["spec"]["template"]["spec"]
+        (mount,) = [mount for mount in one["volumeMounts"] if mount["mountPath"] == env(one)["TRICHORD_JOBS_STORE"]]
+        (volume,) = [volume for volume in spec["volumes"] if volume["name"] == mount["name"]]
+        assert volume["persistentVolumeClaim"] == {"claimName": "trichord-jobs"}
+        assert "readOnly" not in mount
+
+
+@pytest.mark.parametrize(
+    ("values", "volume"),
+    [(JOBS, "emptyDir"), (EDGES["everything"], "persistentVolumeClaim")],
+)
+def test_no_two_gateways_share_a_spool(values: dict[str, Any], volume: str) -> None:
+    deployment = of_kind(rendered(values=values), "Deployment")["gateway"]
+    one, spec = container(deployment, "gateway"), deployment["spec"]["template"]["spec"]
+    folder, own = env(one)["TRICHORD_USAGE_SPOOL"].split("/$")
+    assert own == "(POD_NAME)"
+    assert list(env(one)).index("POD_NAME") < list(env(one)).index("TRICHORD_USAGE_SPOOL")
+    (mount,) = [mount for mount in one["volumeMounts"] if mount["mountPath"] == folder]
+    assert volume in next(found for found in spec["volumes"] if found["name"] == mount["name"])
+
+
+def test_a_gateway_that_asks_for_no_key_gets_none() -> None:
+    worker = container(of_kind(rendered("dev", JOBS), "Deployment")["job-worker"], "worker")
+    assert "TRICHORD_WORKER_KEY" not in env(worker)
+
+
+def test_without_jobs_nobody_is_told_of_them(profile: str) -> None:
+    objects = rendered(profile)
+    assert "job-worker" not in of_kind(objects, "Deployment")
+    told = [name for _, _, spec in pods(objects) for one in containers(spec) for name in env(one)]
+    assert not [name for name in told if name.startswith(("TRICHORD_JOBS_", "TRICHORD_USAGE_", "AWS_"))]

@@ -12,7 +12,7 @@ import pytest
 
 from autoscaler.actuator import SERVICES
 from autoscaler.rules import FleetRules
-from tests.k8s.charts import DIGEST, EDGES, NAMESPACE, Object, container, containers, env, of_kind, pods, rendered
+from tests.k8s.charts import DIGEST, EDGES, JOBS, NAMESPACE, Object, container, containers, env, of_kind, pods, rendered
 from trichord.health import LIVENESS
 from trichord.triton import runtime
 
@@ -64,10 +64,10 @@ def test_settings_listen_where_ports_are(objects: list[Object]) -> None:
                 assert listening == {str(port) for port in ports(one).values()}
 
 
-@pytest.mark.parametrize("name", [*MODALITIES, "autoscaler"])
+@pytest.mark.parametrize("name", [*MODALITIES, "autoscaler", "job-worker"])
 def test_grpc_probes(name: str) -> None:
     """Started and ready as the service judges; alive as long as it answers at all: never because Triton is away."""
-    deployment = of_kind(rendered("h100"), "Deployment")[name]
+    deployment = of_kind(rendered("h100", JOBS), "Deployment")[name]
     one = deployment["spec"]["template"]["spec"]["containers"][0]
     startup, ready, alive = (one[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness"))
     assert {probe["grpc"]["port"] for probe in (startup, ready, alive)} == {ports(one)["health"]}
@@ -224,12 +224,12 @@ def test_a_digest_wins_over_the_tag() -> None:
     assert container(deployments["gateway"], "gateway")["image"] == "r.example.com/t/gateway:1.2"
 
 
-SCALED = {"off": set(), "keda": {"gateway", *MODALITIES}, "kubernetes": {"gateway", *MODALITIES}}
+SCALED = {"off": set(), "keda": set(SERVICES.values()), "kubernetes": set(SERVICES.values())}
 
 
 @pytest.mark.parametrize("mode", SCALED)
 def test_replicas_are_left_to_what_scales(mode: str) -> None:
-    deployments = of_kind(rendered(values={"autoscaler": {"mode": mode}}), "Deployment")
+    deployments = of_kind(rendered(values={"autoscaler": {"mode": mode}, **JOBS}), "Deployment")
     without = {name for name, one in deployments.items() if "replicas" not in one["spec"]}
     assert without == SCALED[mode]
     assert ("autoscaler" in deployments) == (mode != "off")
@@ -254,7 +254,7 @@ def test_without_keda_replicas_are_the_charts() -> None:
 
 def test_scaled_objects_carry_out_what_the_policy_says() -> None:
     """autoscaler.keda lists what would bend its numbers."""
-    objects = rendered("h100")
+    objects = rendered("h100", JOBS)
     scaled = of_kind(objects, "ScaledObject")
     scaler = of_kind(objects, "Service")["autoscaler"]
     rules = rules_of(objects)
@@ -301,7 +301,7 @@ def test_the_rules_of_a_profile_are_rules(name: str) -> None:
 
 def test_the_scaler_may_do_what_it_does_and_no_more() -> None:
     """As autoscaler.direct does it: list, get and replace scales of its own targets, its Lease, events."""
-    objects = rendered("cpu")
+    objects = rendered("cpu", JOBS)
     told = env(container(of_kind(objects, "Deployment")["autoscaler"], "autoscaler"))
     allowed = {
         (resource, verb): rule.get("resourceNames")
@@ -333,12 +333,12 @@ def test_pods_spread_over_zones_and_nodes(objects: list[Object]) -> None:
             assert selects(one["labelSelector"]["matchLabels"], template["metadata"]["labels"])
 
 
-def test_the_gateway_is_evicted_last() -> None:
-    objects = rendered("h100")
+def test_the_gateway_is_evicted_last_and_what_works_on_jobs_first() -> None:
+    objects = rendered("h100", JOBS)
     classes = {one["metadata"]["name"]: one["value"] for one in of_kind(objects, "PriorityClass").values()}
     of = {name: classes[spec["priorityClassName"]] for name, _, spec in pods(objects) if "priorityClassName" in spec}
     ranked = [name.removeprefix("blue-trichord-") for name in sorted(of, key=lambda name: of[name])]
-    assert ranked == ["vision-encoder", "audio-encoder", "llm-decoder", "autoscaler", "gateway"]
+    assert ranked == ["job-worker", "vision-encoder", "audio-encoder", "llm-decoder", "autoscaler", "gateway"]
 
 
 def test_another_file_means_other_pods() -> None:
@@ -354,3 +354,23 @@ def test_another_file_means_other_pods() -> None:
     assert plans[0] != plans[1] == plans[2]
     rules = [annotations("autoscaler", {"autoscaler": {"rules": {"gpu_budget": n}}}) for n in (1, 2)]
     assert rules[0] != rules[1]
+
+
+def test_a_worker_calls_gateways_one_by_one() -> None:
+    """It speaks to no address that leads outside, and to all of them."""
+    objects = rendered(values=JOBS)
+    told = env(container(of_kind(objects, "Deployment")["job-worker"], "worker"))["TRICHORD_WORKER_GATEWAY"]
+    service = of_kind(objects, "Service")["gateway-headless"]
+    assert told == f"dns:///{service['metadata']['name']}.{NAMESPACE}.svc:50051"
+    assert service["spec"]["clusterIP"] == "None"
+    assert 50051 in [port["port"] for port in service["spec"]["ports"]]
+
+
+def test_a_worker_that_is_not_there_is_not_scaled() -> None:
+    names = next(
+        rule["resourceNames"]
+        for rule in of_kind(rendered("cpu"), "Role")["autoscaler"]["rules"]
+        if "deployments/scale" in rule["resources"]
+    )
+    assert not [name for name in names if name.endswith("job-worker")]
+    assert "job-worker" not in of_kind(rendered("h100"), "ScaledObject")

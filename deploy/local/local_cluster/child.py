@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from local_cluster import diagnosis, readiness, shm
-from local_cluster.topology import Process
+from local_cluster.process import Process
 from trichord.errors import ClusterError
 
 log = structlog.get_logger(__name__)

@@ -11,10 +11,12 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from local_cluster import scaling, topology
+from local_cluster import broker, scaling, topology
+from local_cluster.jobs import KAFKA_SETTING, Jobs
+from local_cluster.process import Process
 from local_cluster.state import RunDirectory
 from local_cluster.stores import Stores
-from local_cluster.topology import MODALITIES, ClusterSpec, Places, Process, Scaling
+from local_cluster.topology import MODALITIES, ClusterSpec, Places, Scaling
 from trichord.checkpoint.locate import directory_of
 from trichord.checkpoint.presets import preset
 from trichord.errors import ClusterError
@@ -49,9 +51,8 @@ def prepare(spec: ClusterSpec, directory: RunDirectory) -> Prepared:
     stores = Stores.of(os.environ, directory.path / "stores", password, secret)
     stores.write(spec.port)
     scaled = scaling.prepare(spec, directory)
-    places = Places(
-        checkpoint, triton, directory.repositories, prefix, stores, spec.simulation, scaled, *where_spans_go(spec)
-    )
+    further = (spec.simulation, scaled, *where_spans_go(spec), jobs_of(spec, directory))
+    places = Places(checkpoint, triton, directory.repositories, prefix, stores, *further)
     for modality in MODALITIES:
         source = repository.model_repository(modality.package)
         repository.render(source, places.repositories / modality.service, dtype)
@@ -68,6 +69,14 @@ def where_spans_go(spec: ClusterSpec) -> tuple[str, bool]:
     """The URL of the collector that spans go to, and whether that is the cluster itself: unless a person named one."""
     named = os.environ.get(topology.OTLP_SETTING)
     return (f"http://{topology.traces_address(spec.port)}", True) if named is None else (named, False)
+
+
+def jobs_of(spec: ClusterSpec, directory: RunDirectory) -> Jobs | None:
+    """What jobs need, unless there are none; fetches the broker unless a person named a queue."""
+    if not spec.jobs:
+        return None
+    program = None if os.environ.get(KAFKA_SETTING) else broker.install(home())
+    return Jobs.of(os.environ, directory.jobs, program)
 
 
 def _simulated_checkpoint(spec: ClusterSpec, directory: RunDirectory) -> Path:

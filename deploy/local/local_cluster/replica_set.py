@@ -15,9 +15,10 @@ from typing import TypedDict
 
 import structlog
 
+from local_cluster.process import Process
 from local_cluster.restarts import RestartBudget
 from local_cluster.supervisor import Supervisor
-from local_cluster.topology import REPLICA_DRAIN_S, Process
+from local_cluster.topology import REPLICA_DRAIN_S
 from trichord.errors import ClusterError
 
 log = structlog.get_logger(__name__)

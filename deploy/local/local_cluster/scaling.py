@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 import yaml
 
 from local_cluster import control
+from local_cluster.process import Process
 from local_cluster.replica_set import ReplicaSet
 from local_cluster.state import RunDirectory
 from local_cluster.supervisor import Supervisor
-from local_cluster.topology import ClusterSpec, Process, Scaling
+from local_cluster.topology import ClusterSpec, Scaling
 
 _IDLE_S, _STARTUP_S = 60.0, 8.0
 

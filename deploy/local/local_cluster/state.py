@@ -63,6 +63,7 @@ class RunDirectory:
         self.path = home / "run" / name
         self.logs = self.path / "logs"
         self.repositories = self.path / "repositories"
+        self.jobs = self.path / "jobs"
         self.supervisor_log = self.path / "supervisor.log"
         self._state = self.path / "state.json"
         self._lock = self.path / "lock"

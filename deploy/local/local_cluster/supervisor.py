@@ -17,10 +17,10 @@ from pathlib import Path
 import structlog
 
 from local_cluster.child import Child
+from local_cluster.process import Process
 from local_cluster.process_id import ProcessId
 from local_cluster.restarts import WINDOW_S, RestartBudget
 from local_cluster.state import ProcessPhase, ProcessState
-from local_cluster.topology import Process
 from trichord.errors import ClusterError
 
 log = structlog.get_logger(__name__)

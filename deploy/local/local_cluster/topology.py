@@ -7,32 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from local_cluster import jobs
+from local_cluster.jobs import Jobs
+from local_cluster.process import DRAIN_TIMEOUT_S, Process, address, service
 from local_cluster.stores import Store, Stores
 from trichord.model_config import Dtype
 from trichord.settings import Backend
 from trichord.triton import runtime
 
-Readiness = Literal["health", "triton", "redis", "http"]
-"""How a process says that it is ready: gRPC health of the whole server, Triton's ServerReady, an answer to PING, or to
-``GET /healthz``."""
-
 DEFAULT_PORT = 7400
 OTLP_SETTING = "TRICHORD_TELEMETRY_OTLP_URL"
 """Set by a person, that collector gets the spans; set to nothing, nobody does; unset, the cluster keeps them itself."""
-# Billions of weights are read from a cold disk in the first, and hashed for their fingerprint in the second.
-_TRITON_START_S, _SERVICE_START_S = 300.0, 120.0
+# Billions of weights are read from a cold disk.
+_TRITON_START_S = 300.0
 _STORE_START_S, _STORE_STOP_S = 20.0, 1.0
 _TRACES_START_S, _TRACES_STOP_S = 30.0, 1.5
-DRAIN_TIMEOUT_S = 1.5
-"""Seconds that our services give calls in progress when the cluster stops."""
-_SERVICE_STOP_S = 2.5
 _TRITON_STOP_S = runtime.EXIT_TIMEOUT_S + 2.0
 REPLICA_DRAIN_S = 30.0
 """Seconds that a replica which is no longer wanted has to end its calls."""
@@ -48,7 +44,6 @@ TRACES_PORT_OFFSET = 7
 _TRITON_PORTS, _TRITON_METRICS_PORTS, _METRICS_PORTS, _REPLICA_PORTS = 10, 13, 20, 24
 _GATEWAY_METRICS_PORT, _AUTOSCALER_METRICS_PORT = 17, 18
 _PORTS_OF_A_REPLICA = 4
-_LOOPBACK = "127.0.0.1"
 MAX_REPLICAS = 8
 
 
@@ -76,35 +71,7 @@ class ClusterSpec(BaseModel):
         description="Most replicas of each encoder where they are scaled on demand, from none; 0: one, always.",
     )
     rules: Path | None = Field(None, description="How they are scaled, a file for the autoscaler; unset: ours.")
-
-
-@dataclass(frozen=True)
-class Process:
-    """One process of a cluster."""
-
-    name: str
-    title: str
-    """What people call it: ``llm-decoder's Triton``."""
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    """Variables beyond the supervisor's own."""
-    port: int
-    """That it serves on, on loopback."""
-    readiness: Readiness
-    tier: int
-    """Processes of a lower tier are ready before this one starts, and are stopped after it."""
-    start_timeout_s: float
-    """Seconds that it may take to be ready."""
-    stop_timeout_s: float
-    """Seconds between SIGTERM and SIGKILL."""
-    http_port: int = 0
-    """Of its HTTP server, on loopback; 0 if it has none."""
-    metrics_port: int = 0
-    """Of its metrics page, on loopback; 0 if it has none."""
-    shm_prefix: str = ""
-    """What the names of its /dev/shm regions begin with; empty if it has none."""
-    niceness: int = 0
-    """How far it stands back for the others where cores are short: 0 to 19."""
+    jobs: bool = Field(False, description="Whether it takes jobs: with a queue, and a worker behind the gateway.")
 
 
 @dataclass(frozen=True)
@@ -165,6 +132,8 @@ class Places:
     """Base URL of the collector that spans go to; empty: nothing is recorded."""
     keeps_traces: bool = False
     """Whether that is a process of the cluster itself."""
+    jobs: Jobs | None = None
+    """What jobs need; None if the cluster takes none."""
 
     @property
     def backend(self) -> Backend:
@@ -206,7 +175,9 @@ def processes(port: int, dtype: Dtype, places: Places, cores: int) -> list[Proce
     tritons, fronts = zip(*(_replica(modality, 1, port, dtype, places, cores) for modality in fixed), strict=True)
     stores = [_store(store, port, places.stores) for store in places.stores.started]
     traces = [_traces(port)] if places.keeps_traces else []
-    return [*tritons, *stores, *traces, *fronts, _gateway(port, places)]
+    brokers = [jobs.broker(port, places.jobs.program)] if places.jobs and places.jobs.program else []
+    workers = [_traced(jobs.worker(port, places.jobs), places)] if places.jobs else []
+    return [*tritons, *stores, *brokers, *traces, *fronts, _gateway(port, places), *workers]
 
 
 def replicas(port: int, dtype: Dtype, places: Places, cores: int) -> dict[str, list[tuple[Process, ...]]]:
@@ -229,16 +200,16 @@ def autoscaler(port: int, places: Places) -> Process:
         "STATE_URL": places.stores.state_url(port),
         "CONTROL_SOCKET": str(places.scaling.control_socket),
         "RULES": str(places.scaling.rules),
-        "ADMIN_LISTEN": _address(port + _EXPLAIN_PORT),
+        "ADMIN_LISTEN": address(port + _EXPLAIN_PORT),
     }
     listens = port + _AUTOSCALER_PORT, port + _AUTOSCALER_METRICS_PORT
-    process = _service("autoscaler", "autoscaler", "AUTOSCALER", *listens, settings, 2)
+    process = service("autoscaler", "autoscaler", "AUTOSCALER", *listens, settings, 2)
     return _traced(replace(process, http_port=port + _EXPLAIN_PORT), places)
 
 
 def traces_address(port: int) -> str:
     """Where a cluster that keeps its own traces does so."""
-    return _address(port + TRACES_PORT_OFFSET)
+    return address(port + TRACES_PORT_OFFSET)
 
 
 def ports(processes: Iterable[Process]) -> dict[int, str]:
@@ -336,26 +307,28 @@ def _traces(port: int) -> Process:
 def _front(modality: Modality, place: Slot, dtype: Dtype, places: Places) -> Process:
     settings = {
         "CHECKPOINT": str(places.checkpoint),
-        "TRITON": _address(place.triton_port),
-        "TRITON_METRICS": f"http://{_address(place.triton_metrics_port)}/metrics",
+        "TRITON": address(place.triton_port),
+        "TRITON_METRICS": f"http://{address(place.triton_metrics_port)}/metrics",
         "DTYPE": dtype,
         "BACKEND": places.backend,
     }
     if places.scaling and modality.scaled:
         settings["DRAIN_TIMEOUT_S"] = str(REPLICA_DRAIN_S)
-    return _service(place.name, modality.package, modality.setting, place.port, place.metrics_port, settings, 1)
+    return service(place.name, modality.package, modality.setting, place.port, place.metrics_port, settings, 1)
 
 
 def _gateway(port: int, places: Places) -> Process:
     targets = _targets(port, places.scaling)
-    gateway = _service("gateway", "gateway", "GATEWAY", port, port + _GATEWAY_METRICS_PORT, targets, 2)
+    gateway = service("gateway", "gateway", "GATEWAY", port, port + _GATEWAY_METRICS_PORT, targets, 2)
     http_port = port + HTTP_PORT_OFFSET
-    http = {"TRICHORD_HTTP_LISTEN": _address(http_port), "TRICHORD_HTTP_DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
+    http = {"TRICHORD_HTTP_LISTEN": address(http_port), "TRICHORD_HTTP_DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
     env = {**gateway.env, **http, **places.stores.gateway_settings(port)}
     if places.keeps_traces:
         env["TRICHORD_HTTP_TRACES_URL"] = f"{places.otlp_url}/traces/{{trace_id}}"
     if places.scaling:
         env |= {"TRICHORD_WAKING_AUTOSCALED": "true", "TRICHORD_WAKING_STARTUP_S": str(_STARTUP_S)}
+    if places.jobs:
+        env |= places.jobs.gateway_settings(port)
     return _traced(replace(gateway, env=env, http_port=http_port), places)
 
 
@@ -364,31 +337,6 @@ def _targets(port: int, scaling: Scaling | None) -> dict[str, str]:
     return {
         modality.setting: f"file://{scaling.target(modality.service)}"
         if scaling and modality.scaled
-        else _address(slot(modality, 1, port).port)
+        else address(slot(modality, 1, port).port)
         for modality in MODALITIES
     }
-
-
-def _service(
-    name: str, package: str, prefix: str, port: int, metrics_port: int, settings: Mapping[str, str], tier: int
-) -> Process:
-    listens = {"LISTEN": _address(port), "METRICS_LISTEN": _address(metrics_port)}
-    common = {**listens, "DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S)}
-    env = {f"TRICHORD_{prefix}_{key}": value for key, value in {**common, **settings}.items()}
-    return Process(
-        name=name,
-        title=name,
-        argv=(sys.executable, "-m", package),
-        # gRPC's core would write lines of its own between ours; what is wrong arrives as a status too.
-        env={**env, "OMP_NUM_THREADS": "1", "GRPC_VERBOSITY": "NONE"},
-        port=port,
-        readiness="health",
-        tier=tier,
-        start_timeout_s=_SERVICE_START_S,
-        stop_timeout_s=_SERVICE_STOP_S,
-        metrics_port=metrics_port,
-    )
-
-
-def _address(port: int) -> str:
-    return f"{_LOOPBACK}:{port}"

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from deploy.observability.dashboards import engine, grafana, modality, overview, scaling
+from deploy.observability.dashboards import engine, grafana, jobs, modality, overview, scaling
 
 DIRECTORY = Path(__file__).parents[2] / "helm" / "trichord" / "files" / "dashboards"
-DASHBOARDS = (overview.DASHBOARD, modality.DASHBOARD, engine.DASHBOARD, scaling.DASHBOARD)
+DASHBOARDS = (overview.DASHBOARD, modality.DASHBOARD, engine.DASHBOARD, scaling.DASHBOARD, jobs.DASHBOARD)
 
 
 def files() -> dict[str, str]:

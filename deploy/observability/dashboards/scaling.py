@@ -40,7 +40,7 @@ SIGNALS = Row(
             "Work that waits",
             "s",
             "Seconds that the ready replicas need for what is queued. Over ten while wanted stands: the maximum, or "
-            "the GPU budget.",
+            "the GPU budget. Of jobs (worker), hours may be right.",
             (Query(f"max by (modality) ({QUEUED} / ({RATE} * clamp_min({REPLICAS}, 1)))", "{{modality}}"),),
             steps=((10, "red"),),
         ),
@@ -48,7 +48,7 @@ SIGNALS = Row(
             "Queued cost",
             "short",
             "In the modality's unit: tiles and seconds of sound (as gateways guess them from the sizes of files), "
-            "tokens, requests. Nothing while gateways queue: their reports do not reach Redis.",
+            "tokens, requests, items of jobs. Nothing while gateways queue: their reports do not reach Redis.",
             (Query(largest("trichord_autoscaler_queued_cost", "modality"), "{{modality}}"),),
         ),
         Panel(

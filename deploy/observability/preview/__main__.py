@@ -89,7 +89,7 @@ def _cluster() -> Iterator[None]:
     simulation = ["--preset", "megrez-3b-omni", "--simulation", str(ROOT / "bench" / "waking.yaml")]
     scaling = ["--autoscale", "--max-replicas", "3", "--rules", str(FOLDER / "scaling.yaml")]
     try:
-        _trichord("up", "--name", NAME, "--port", str(PORT), *simulation, *scaling)
+        _trichord("up", "--name", NAME, "--port", str(PORT), "--jobs", *simulation, *scaling)
         yield
     finally:
         _trichord("down", "--name", NAME)

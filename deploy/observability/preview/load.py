@@ -1,4 +1,5 @@
-"""Chats of all kinds against one gateway, for some minutes: most are answered, some are refused, shed or given up.
+"""Chats of all kinds against one gateway, for some minutes: most are answered, some are refused, shed or given up. Two
+jobs are worked off behind them.
 
 Media come in two waves, so that encoders wake, grow, and sleep in between. What becomes of a chat is not looked at.
 """
@@ -18,7 +19,7 @@ from trichord.client import OmniClient, image, image_url, user
 from trichord.client.options import Degradation
 from trichord.client.retries import RetryPolicy
 from trichord.errors import TrichordError
-from trichord.v1 import gateway_pb2
+from trichord.v1 import decoder_pb2, gateway_pb2, jobs_pb2
 
 Span = tuple[float, float]
 """Begin and end, as shares of the whole time."""
@@ -26,6 +27,9 @@ ALWAYS: tuple[Span, ...] = ((0.0, 1.0),)
 WAVES: tuple[Span, ...] = ((0.08, 0.34), (0.55, 0.8))
 BURST: tuple[Span, ...] = ((0.55, 0.56),)
 """At the begin of the second wave, more than the room before a sleeping encoder takes."""
+JOBS: tuple[Span, ...] = ((0.05, 0.051), (0.5, 0.501))
+"""So short that one comes in each."""
+NUM_ITEMS = 120
 TIMEOUT_S = 60.0
 NO_IMAGE = b"\x89PNG\r\n\x1a\n"
 NOWHERE = "https://media.invalid/picture.png"
@@ -73,6 +77,7 @@ class Load:
         yield Kind(self._sound, 1.0, WAVES)
         yield Kind(lambda: self._chat(user(*self._known, "Do they agree?")), 0.7, WAVES)
         yield Kind(self._undecodable, 0.3, WAVES)
+        yield Kind(self._job, 0.1, JOBS)
         yield Kind(lambda: self._chat(user(image_url(NOWHERE), "What is this?")), 0.2, WAVES)
 
     async def _steadily(self, kind: Kind, begin_s: float, end_s: float) -> None:
@@ -105,6 +110,20 @@ class Load:
 
     async def _undecodable(self) -> None:
         await self._chat(user(image(NO_IMAGE + self._random.randbytes(64)), "What is this?"))
+
+    async def _job(self) -> None:
+        """One item in forty has an image that is none, and fails for good."""
+        messages = [user(f"Tell me a story about harbour {self._random.random()}.") for _ in range(NUM_ITEMS)]
+        messages[::40] = [user(image(NO_IMAGE + self._random.randbytes(64)), "What is this?") for _ in messages[::40]]
+        sampling = decoder_pb2.SamplingParams(max_tokens=24)
+        await self._client.jobs.submit(
+            [
+                jobs_pb2.JobItem(
+                    custom_id=str(number), request=gateway_pb2.ChatRequest(messages=[message], sampling=sampling)
+                )
+                for number, message in enumerate(messages)
+            ]
+        )
 
     async def _chat(
         self, message: gateway_pb2.Message, max_tokens: int = 24, degradation: Degradation = "fail"

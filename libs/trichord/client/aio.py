@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 import grpc
-from tenacity import AsyncRetrying
 
 from trichord.client import connection, requests
+from trichord.client.aio_calls import AioCalls
+from trichord.client.aio_jobs import Jobs
 from trichord.client.answer import Answer, Collector
 from trichord.client.connection import CALL_TIMEOUT_S, CHAT_TIMEOUT_S, Caller, Tls
 from trichord.client.options import ChatOptions
 from trichord.client.parts import Message, Part
 from trichord.client.retries import DEFAULT_POLICY, Retries, RetryPolicy, remaining_s
 from trichord.settings import MAX_MESSAGE_BYTES
-from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
-
-_Result = TypeVar("_Result")
+from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
 
 
 class OmniClient:
@@ -43,10 +42,11 @@ class OmniClient:
 
         Raises SettingsError for TLS files or a key that cannot be used.
         """
-        self._caller = Caller(api_key)
-        self._retries = Retries(retries)
+        caller, budgeted = Caller(api_key), Retries(retries)
         self._channel = connection.open_aio(target, tls, max_message_bytes)
-        self._stub: Any = gateway_pb2_grpc.OmniServiceStub(self._channel)
+        self._calls = AioCalls(gateway_pb2_grpc.OmniServiceStub(self._channel), caller, budgeted)
+        self.jobs = Jobs(AioCalls(jobs_pb2_grpc.JobServiceStub(self._channel), caller, budgeted))
+        """Work that nobody waits for: many requests at once."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,7 +78,7 @@ class OmniClient:
             events = self._stream(request, left_s())
             return events, await anext(events)
 
-        events, first = await self._attempts(begin, timeout_s)
+        events, first = await self._calls.attempts(begin, timeout_s)
         try:
             async with aclosing(events):
                 yield first
@@ -110,7 +110,7 @@ class OmniClient:
         Tried again only if the gateway says that it did nothing: each success is a handle of its own.
         """
         request = requests.put_media(part, ttl_s)
-        response: gateway_pb2.PutMediaResponse = await self._call(
+        response: gateway_pb2.PutMediaResponse = await self._calls.call(
             "PutMedia", request, timeout_s, request_id, may_repeat=False
         )
         return response
@@ -121,7 +121,7 @@ class OmniClient:
         """The caller's handles that are still alive, newest first. ``timeout_s`` is for each page of 1000."""
         request = gateway_pb2.ListMediaRequest(page_size=requests.PAGE_SIZE)
         while True:
-            page: gateway_pb2.ListMediaResponse = await self._call("ListMedia", request, timeout_s, request_id)
+            page: gateway_pb2.ListMediaResponse = await self._calls.call("ListMedia", request, timeout_s, request_id)
             for media in page.media:
                 yield media
             if not page.next_page_token:
@@ -131,14 +131,14 @@ class OmniClient:
     async def delete_media(self, media_handle: str, *, timeout_s: float = CALL_TIMEOUT_S, request_id: str = "") -> None:
         """Forgets a handle at once. Raises NotFoundError if it is not there. Tried again as ``put_media`` is."""
         request = gateway_pb2.DeleteMediaRequest(media_handle=media_handle)
-        await self._call("DeleteMedia", request, timeout_s, request_id, may_repeat=False)
+        await self._calls.call("DeleteMedia", request, timeout_s, request_id, may_repeat=False)
 
     async def encode(
         self, part: Part, *, timeout_s: float = CHAT_TIMEOUT_S, request_id: str = ""
     ) -> gateway_pb2.EncodeResponse:
         """Encodes an image or a sound (bytes, address or handle); ``embedding(...)`` makes a part of the result."""
         request = gateway_pb2.EncodeRequest(part=part)
-        response: gateway_pb2.EncodeResponse = await self._call("Encode", request, timeout_s, request_id)
+        response: gateway_pb2.EncodeResponse = await self._calls.call("Encode", request, timeout_s, request_id)
         return response
 
     async def count_tokens(
@@ -146,7 +146,7 @@ class OmniClient:
     ) -> gateway_pb2.OmniServiceCountTokensResponse:
         """What a conversation takes of the context, by modality. Media are encoded for it."""
         request = gateway_pb2.OmniServiceCountTokensRequest(model=model, messages=messages)
-        response: gateway_pb2.OmniServiceCountTokensResponse = await self._call(
+        response: gateway_pb2.OmniServiceCountTokensResponse = await self._calls.call(
             "CountTokens", request, timeout_s, request_id
         )
         return response
@@ -156,32 +156,16 @@ class OmniClient:
     ) -> gateway_pb2.OmniServiceGetModelResponse:
         """Which model is served, and what a request may hold."""
         request = gateway_pb2.OmniServiceGetModelRequest()
-        response: gateway_pb2.OmniServiceGetModelResponse = await self._call("GetModel", request, timeout_s, request_id)
+        response: gateway_pb2.OmniServiceGetModelResponse = await self._calls.call(
+            "GetModel", request, timeout_s, request_id
+        )
         return response
-
-    async def _call(
-        self, method: str, request: Any, timeout_s: float, request_id: str, *, may_repeat: bool = True
-    ) -> Any:
-        call, metadata, left_s = getattr(self._stub, method), self._caller.metadata(request_id), remaining_s(timeout_s)
-
-        async def attempt() -> Any:
-            return await call(request, timeout=left_s(), metadata=metadata)
-
-        return await self._attempts(attempt, timeout_s, may_repeat=may_repeat)
-
-    async def _attempts(
-        self, attempt: Callable[[], Awaitable[_Result]], timeout_s: float, *, may_repeat: bool = True
-    ) -> _Result:
-        try:
-            return await AsyncRetrying(**self._retries.of_call(timeout_s, may_repeat=may_repeat))(attempt)
-        except grpc.RpcError as error:
-            raise connection.told(error) from error
 
     async def _stream(
         self, request: gateway_pb2.ChatRequest, timeout_s: float
     ) -> AsyncGenerator[gateway_pb2.ChatResponse, None]:
-        metadata, last = self._caller.metadata(request.request_id), gateway_pb2.ChatResponse()
-        call = self._stub.Chat(request, timeout=timeout_s, metadata=metadata)
+        metadata, last = self._calls.caller.metadata(request.request_id), gateway_pb2.ChatResponse()
+        call = self._calls.stub.Chat(request, timeout=timeout_s, metadata=metadata)
         try:
             async for last in call:
                 yield last

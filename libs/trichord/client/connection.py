@@ -19,6 +19,8 @@ from trichord.v1 import gateway_pb2
 CHAT_TIMEOUT_S = 300.0
 """Of calls that wait for a model: the gateway's own bound, unless its operator changed it."""
 CALL_TIMEOUT_S = 60.0
+WATCH_TIMEOUT_S = 7 * 24 * 3600.0
+"""As long as a job may take."""
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -6,13 +6,12 @@ be shut down, it works inside a running loop too (and blocks it meanwhile), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 import grpc
-from tenacity import Retrying
 
 from trichord.client import connection, requests
 from trichord.client.answer import Answer, Collector
@@ -20,10 +19,10 @@ from trichord.client.connection import CALL_TIMEOUT_S, CHAT_TIMEOUT_S, Caller, T
 from trichord.client.options import ChatOptions
 from trichord.client.parts import Message, Part
 from trichord.client.retries import DEFAULT_POLICY, Retries, RetryPolicy, remaining_s
+from trichord.client.sync_calls import SyncCalls
+from trichord.client.sync_jobs import SyncJobs
 from trichord.settings import MAX_MESSAGE_BYTES
-from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
-
-_Result = TypeVar("_Result")
+from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
 
 
 class SyncOmniClient:
@@ -39,10 +38,11 @@ class SyncOmniClient:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         """See ``OmniClient``."""
-        self._caller = Caller(api_key)
-        self._retries = Retries(retries)
+        caller, budgeted = Caller(api_key), Retries(retries)
         self._channel = connection.open_sync(target, tls, max_message_bytes)
-        self._stub: Any = gateway_pb2_grpc.OmniServiceStub(self._channel)
+        self._calls = SyncCalls(gateway_pb2_grpc.OmniServiceStub(self._channel), caller, budgeted)
+        self.jobs = SyncJobs(SyncCalls(jobs_pb2_grpc.JobServiceStub(self._channel), caller, budgeted))
+        """Work that nobody waits for: many requests at once."""
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +71,7 @@ class SyncOmniClient:
             events = self._stream(request, left_s())
             return events, next(events)
 
-        events, first = self._attempts(begin, timeout_s)
+        events, first = self._calls.attempts(begin, timeout_s)
         try:
             with closing(events):
                 yield first
@@ -98,7 +98,7 @@ class SyncOmniClient:
     ) -> gateway_pb2.PutMediaResponse:
         """See ``OmniClient.put_media``."""
         request = requests.put_media(part, ttl_s)
-        response: gateway_pb2.PutMediaResponse = self._call(
+        response: gateway_pb2.PutMediaResponse = self._calls.call(
             "PutMedia", request, timeout_s, request_id, may_repeat=False
         )
         return response
@@ -109,7 +109,7 @@ class SyncOmniClient:
         """See ``OmniClient.list_media``."""
         request = gateway_pb2.ListMediaRequest(page_size=requests.PAGE_SIZE)
         while True:
-            page: gateway_pb2.ListMediaResponse = self._call("ListMedia", request, timeout_s, request_id)
+            page: gateway_pb2.ListMediaResponse = self._calls.call("ListMedia", request, timeout_s, request_id)
             yield from page.media
             if not page.next_page_token:
                 return
@@ -118,14 +118,14 @@ class SyncOmniClient:
     def delete_media(self, media_handle: str, *, timeout_s: float = CALL_TIMEOUT_S, request_id: str = "") -> None:
         """See ``OmniClient.delete_media``."""
         request = gateway_pb2.DeleteMediaRequest(media_handle=media_handle)
-        self._call("DeleteMedia", request, timeout_s, request_id, may_repeat=False)
+        self._calls.call("DeleteMedia", request, timeout_s, request_id, may_repeat=False)
 
     def encode(
         self, part: Part, *, timeout_s: float = CHAT_TIMEOUT_S, request_id: str = ""
     ) -> gateway_pb2.EncodeResponse:
         """See ``OmniClient.encode``."""
         request = gateway_pb2.EncodeRequest(part=part)
-        response: gateway_pb2.EncodeResponse = self._call("Encode", request, timeout_s, request_id)
+        response: gateway_pb2.EncodeResponse = self._calls.call("Encode", request, timeout_s, request_id)
         return response
 
     def count_tokens(
@@ -133,7 +133,9 @@ class SyncOmniClient:
     ) -> gateway_pb2.OmniServiceCountTokensResponse:
         """See ``OmniClient.count_tokens``."""
         request = gateway_pb2.OmniServiceCountTokensRequest(model=model, messages=messages)
-        response: gateway_pb2.OmniServiceCountTokensResponse = self._call("CountTokens", request, timeout_s, request_id)
+        response: gateway_pb2.OmniServiceCountTokensResponse = self._calls.call(
+            "CountTokens", request, timeout_s, request_id
+        )
         return response
 
     def model(
@@ -141,26 +143,14 @@ class SyncOmniClient:
     ) -> gateway_pb2.OmniServiceGetModelResponse:
         """See ``OmniClient.model``."""
         request = gateway_pb2.OmniServiceGetModelRequest()
-        response: gateway_pb2.OmniServiceGetModelResponse = self._call("GetModel", request, timeout_s, request_id)
+        response: gateway_pb2.OmniServiceGetModelResponse = self._calls.call("GetModel", request, timeout_s, request_id)
         return response
-
-    def _call(self, method: str, request: Any, timeout_s: float, request_id: str, *, may_repeat: bool = True) -> Any:
-        call, metadata, left_s = getattr(self._stub, method), self._caller.metadata(request_id), remaining_s(timeout_s)
-        return self._attempts(
-            lambda: call(request, timeout=left_s(), metadata=metadata), timeout_s, may_repeat=may_repeat
-        )
-
-    def _attempts(self, attempt: Callable[[], _Result], timeout_s: float, *, may_repeat: bool = True) -> _Result:
-        try:
-            return Retrying(**self._retries.of_call(timeout_s, may_repeat=may_repeat))(attempt)
-        except grpc.RpcError as error:
-            raise connection.told(error) from error
 
     def _stream(
         self, request: gateway_pb2.ChatRequest, timeout_s: float
     ) -> Generator[gateway_pb2.ChatResponse, None, None]:
-        metadata, last = self._caller.metadata(request.request_id), gateway_pb2.ChatResponse()
-        call = self._stub.Chat(request, timeout=timeout_s, metadata=metadata)
+        metadata, last = self._calls.caller.metadata(request.request_id), gateway_pb2.ChatResponse()
+        call = self._calls.stub.Chat(request, timeout=timeout_s, metadata=metadata)
         try:
             for last in call:
                 yield last

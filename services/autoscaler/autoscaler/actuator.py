@@ -12,6 +12,7 @@ SERVICES: Final[dict[Modality, str]] = {
     "audio": "audio-encoder",
     "decoder": "llm-decoder",
     "gateway": "gateway",
+    "worker": "job-worker",
 }
 """The service that serves a modality."""
 

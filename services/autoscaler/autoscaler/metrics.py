@@ -13,7 +13,8 @@ DESIRED = Gauge("trichord_autoscaler_desired_replicas", "Replicas that there sha
 READY = Gauge("trichord_autoscaler_replicas", "Replicas that are ready.", ["modality"])
 QUEUED_COST = Gauge(
     "trichord_autoscaler_queued_cost",
-    "Work that waits: tiles (vision), seconds of sound (audio), tokens (decoder), requests (gateway); NaN if unknown.",
+    "Work that waits: tiles (vision), seconds of sound (audio), tokens (decoder), requests (gateway), items of jobs "
+    "(worker); NaN if unknown.",
     ["modality"],
 )
 SERVICE_RATE = Gauge(

@@ -10,7 +10,8 @@ from trichord.demand import UNITS, Demand
 def cause(demand: Demand, need: Need, rules: Rules) -> str:
     """The part of the need that asks for most."""
     unit, does = UNITS[demand.modality], f"a replica does {figure(need.rate)}"
-    late = f"work waits {figure(demand.queue_p95_ms)} ms at the 95th percentile"
+    what = "the oldest job waits" if demand.modality == "worker" else "at the 95th percentile, work waits"
+    late = f"{what} {figure(demand.queue_p95_ms)} ms"
     parts = (
         (need.arriving / rules.use_up, f"{figure(demand.arrived_cost_per_s)} {unit}/s come and {does}"),
         (need.in_flight, f"{figure(demand.running_cost)} {unit} are in work and {does} a second"),

@@ -38,7 +38,10 @@ class Rules(_Section):
         default=5.0, gt=0, le=3600, description="Seconds in which waiting and running work should be done."
     )
     slo_queue_p95_ms: float = Field(
-        default=1000.0, gt=0, le=1e7, description="Milliseconds that 95 % of the work may wait at most."
+        default=1000.0,
+        gt=0,
+        le=1e7,
+        description="Milliseconds that 95 % of the work may wait at most; of workers, the age of the oldest job.",
     )
     use_up: float = Field(
         default=0.8, gt=0, le=1, description="Share of its rate that a replica is planned for at most."
@@ -79,9 +82,20 @@ DEFAULTS: Final[dict[Modality, Rules]] = {
     "audio": Rules(default_rate=30.0, priority=1),
     "decoder": Rules(min_replicas=1, default_rate=2000.0, startup_s=60.0, drain_s=20.0, priority=2),
     "gateway": Rules(min_replicas=1, default_rate=50.0, startup_s=5.0, gpus_per_replica=0.0, priority=3),
+    "worker": Rules(
+        max_replicas=4,
+        default_rate=1.0,
+        startup_s=10.0,
+        drain_s=300.0,
+        slo_queue_p95_ms=7_200_000.0,
+        down_window_s=60.0,
+        idle_s=60.0,
+        gpus_per_replica=0.0,
+    ),
 }
 """Text never sleeps and comes first: the decoder and the gateway keep one replica. Rates are careful guesses of an
-encoder and a small decoder on one GPU, and give way to measured ones within seconds of work."""
+encoder and a small decoder on one GPU, and give way to measured ones within seconds of work. A worker's stays as it is
+told: workers do what live requests leave them, so that a measured one would fall with each more and ask for another."""
 
 
 class FleetRules(_Section):

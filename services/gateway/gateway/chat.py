@@ -10,7 +10,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
 from gateway import chat_span, conversation
+from gateway import receipt as receipts
 from gateway.admission import charges
+from gateway.admission.priority_queue import Priority
 from gateway.backends import caller_field, check_context
 from gateway.caller import Caller
 from gateway.cluster import Cluster
@@ -21,6 +23,7 @@ from gateway.metrics import chats
 from gateway.metrics.chats import Face
 from gateway.receipt import Receipt, item_receipt
 from gateway.request_media import RequestMedia
+from gateway.usage import Bill
 from trichord.errors import TrichordError, UnavailableError
 from trichord.telemetry import request_line, spans
 from trichord.v1 import decoder_pb2, gateway_pb2, tensor_pb2
@@ -53,6 +56,7 @@ class Chat:
             num_bytes = sum(len(item.content) for item in items)
             request_line.add(model=model.model, items=len(items), bytes=num_bytes)
             self._media = RequestMedia(items, cluster.item_encoder, self._caller, request.degradation)
+            self._bill = Bill(cluster.report_usage, request, self._caller, model.model, self._receipt.stages.trace_id)
             self._estimate = charges.estimate(request, items, model)
             async with cluster.admission.admitted(tenant, self._estimate, self._deadline.hop_s()) as grant:
                 self._meter = observed.meter = Meter(grant)
@@ -60,6 +64,9 @@ class Chat:
                     async with aclosing(self._admitted(model)) as events:
                         async for event in events:
                             yield event
+                except BaseException as error:
+                    self._broke_off(error)
+                    raise
                 finally:
                     self._meter.ended()
 
@@ -133,8 +140,17 @@ class Chat:
                 return Event(token=_token_event(event.chunk))
             case "finished":
                 self._meter.finished(event.finished)
-                return Event(finished=self._receipt.finished(event.finished, self._media.encoded, self._brought()))
+                finished = self._receipt.finished(event.finished, self._media.encoded, self._brought())
+                self._bill.send(finished.usage)
+                return Event(finished=finished)
         return None
+
+    def _broke_off(self, error: BaseException) -> None:
+        """Who left, or is out of time, has what came until now."""
+        is_callers_doing = chats.outcome(error) in ("cancelled", "expired")
+        if is_callers_doing and self._meter.has_begun and not self._receipt.is_finished:
+            usage = receipts.usage(self._meter.so_far(), self._media.encoded, self._brought())
+            self._bill.send(usage, broken_off=True)
 
     def _generate_request(self) -> decoder_pb2.GenerateRequest:
         return decoder_pb2.GenerateRequest(
@@ -142,9 +158,14 @@ class Chat:
             model=self._request.model,
             messages=conversation.merge(self._request, self._media.embeddings, self._media.notes),
             sampling=self._request.sampling if self._request.HasField("sampling") else None,
-            priority=self._request.priority,
+            priority=self._priority(),
             cache_scope=self._caller.principal.cache_scope.hex(),
         )
+
+    def _priority(self) -> decoder_pb2.Priority:
+        """A job's is a batch's, whatever its items say."""
+        is_batch = self._caller.priority is Priority.BATCH
+        return decoder_pb2.PRIORITY_BATCH if is_batch else self._request.priority
 
     def _affinity_key(self, request: decoder_pb2.GenerateRequest) -> bytes:
         """What a conversation's prompts begin with, turn after turn: the decoder that has it cached is the best."""

@@ -23,6 +23,7 @@ from gateway.stores import Stores
 from gateway.waking.assembly import Waking, open_waking
 from gateway.waking.settings import WakingSettings
 from trichord.errors import NotFoundError
+from trichord.jobs.usage.reporter import Report, unreported
 from trichord.tls import TlsSettings
 from trichord.v1 import decoder_pb2, tensor_pb2
 
@@ -40,6 +41,7 @@ class Cluster:
     waking: Waking
     settings: GatewaySettings
     watched: Watched
+    report_usage: Report
 
     @property
     def handles(self) -> HandleStore:
@@ -93,7 +95,7 @@ class ClusterSettings:
         )
 
 
-def connect(told: ClusterSettings) -> Cluster:
+def connect(told: ClusterSettings, report_usage: Report = unreported) -> Cluster:
     """Clients of everything that the settings name; nothing is called yet. Raises SettingsError."""
     limit = told.gateway.max_message_bytes
     stores = Stores.open(told.gateway)
@@ -117,6 +119,7 @@ def connect(told: ClusterSettings) -> Cluster:
         waking=waking,
         settings=told.gateway,
         watched=_watched(encoders, decoder, admission, stores),
+        report_usage=report_usage,
     )
 
 

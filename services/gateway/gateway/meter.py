@@ -29,6 +29,11 @@ class Meter:
         """Tokens generated so far."""
         return self._num_generated
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the decoder has worked for the request."""
+        return self.prompt_tokens.ByteSize() > 0 or self._num_generated > 0
+
     def encoded(self, encoded: Encoded) -> None:
         """A medium's embedding is there."""
         if encoded.source != gateway_pb2.EMBEDDING_SOURCE_ENCODED:
@@ -56,6 +61,14 @@ class Meter:
         self._num_generated = finished.completion_tokens
         self.prompt_tokens, self.cached_tokens = prompt, finished.cached_tokens
         self._grant.settle(self._grant.actual._replace(tokens=tokens))
+
+    def so_far(self) -> decoder_pb2.GenerateFinished:
+        """The same as a decoder would have counted it whose answer ended here."""
+        return decoder_pb2.GenerateFinished(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self._num_generated,
+            cached_tokens=self.cached_tokens,
+        )
 
     def ended(self) -> None:
         """Tells the log how much was generated, of an answer that broke off too."""

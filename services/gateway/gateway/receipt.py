@@ -60,19 +60,28 @@ class Receipt:
         self.stages.decoder.CopyFrom(finished.timings)
         request_line.add(finish_reason=finish_reason.word(finished.reason), cached_tokens=finished.cached_tokens)
         self.stages.items.extend(item_receipt(item) for item in items)
-        every = [*(item.embedding for item in items), *embeddings]
-        usage = gateway_pb2.Usage(
-            prompt_tokens=finished.prompt_tokens,
-            completion_tokens=finished.completion_tokens,
-            images=sum(embedding.modality == tensor_pb2.MODALITY_IMAGE for embedding in every),
-            image_tiles=sum(num_units(e) for e in every if e.modality == tensor_pb2.MODALITY_IMAGE),
-            audio_seconds=sum(embedding.windows.seconds for embedding in every),
-            cache_hits=len(embeddings) + sum(item.source != gateway_pb2.EMBEDDING_SOURCE_ENCODED for item in items),
-            cached_tokens=finished.cached_tokens,
-        )
         return gateway_pb2.ChatFinished(
-            reason=finished.reason, usage=usage, receipt=self.stages, samples=finished.samples
+            reason=finished.reason,
+            usage=usage(finished, items, embeddings),
+            receipt=self.stages,
+            samples=finished.samples,
         )
+
+
+def usage(
+    finished: decoder_pb2.GenerateFinished, items: Sequence[Encoded], embeddings: Sequence[tensor_pb2.Embedding]
+) -> gateway_pb2.Usage:
+    """What a request took: as the decoder counted, of items encoded here and ``embeddings`` that the caller brought."""
+    every = [*(item.embedding for item in items), *embeddings]
+    return gateway_pb2.Usage(
+        prompt_tokens=finished.prompt_tokens,
+        completion_tokens=finished.completion_tokens,
+        images=sum(embedding.modality == tensor_pb2.MODALITY_IMAGE for embedding in every),
+        image_tiles=sum(num_units(e) for e in every if e.modality == tensor_pb2.MODALITY_IMAGE),
+        audio_seconds=sum(embedding.windows.seconds for embedding in every),
+        cache_hits=len(embeddings) + sum(item.source != gateway_pb2.EMBEDDING_SOURCE_ENCODED for item in items),
+        cached_tokens=finished.cached_tokens,
+    )
 
 
 def item_receipt(encoded: Encoded) -> gateway_pb2.ItemReceipt:

@@ -79,4 +79,5 @@ class OmniService(gateway_pb2_grpc.OmniServiceServicer):
     def _caller(self, context: Context, priority: decoder_pb2.Priority = decoder_pb2.PRIORITY_UNSPECIFIED) -> Caller:
         settings = self._cluster.settings
         deadline = Deadline(remaining_s(context, settings.default_deadline_s), settings.hop_margin_s)
-        return Caller(current_principal(), charges.priority(priority), deadline)
+        principal = current_principal()
+        return Caller(principal, charges.priority(priority, principal.job_id), deadline)

@@ -31,6 +31,12 @@ class MediaSources:
         places = conversation.media_places(request)
         return list(await asyncio.gather(*(self._item(place, tenant) for place in places)))
 
+    def check(self, request: gateway_pb2.ChatRequest) -> None:
+        """Looks at addresses as ``items`` does. Raises RequestError naming the part whose address is not fetched."""
+        for place in conversation.media_places(request):
+            if place.part.WhichOneof("part") == "image_url":
+                self._of_url(place)
+
     async def fetched(self, item: Item, caller: Caller) -> Item:
         """The same item with its bytes. Raises what ``Fetcher.fetch`` does."""
         if not item.url:

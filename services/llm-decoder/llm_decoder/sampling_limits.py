@@ -1,43 +1,26 @@
 """How tokens are chosen: a request's wishes, checked and completed.
 
-Ranges are those that decoder.proto promises. Knows nothing of how a sampler works.
+Knows nothing of how a sampler works.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llm_decoder.grammar import schema
+from trichord import sampling_ranges
 from trichord.errors import RequestError
 from trichord.v1 import decoder_pb2
 
 DEFAULT_MAX_TOKENS = 1024
 """Tokens of an answer whose request names no limit, where the context leaves as many."""
 
-MAX_STOPS = 16
-MAX_STOP_BYTES = 256
 MAX_BIASES, MAX_BIAS = 1024, 100.0
 
 GREEDY_BELOW = 1e-3
 """Temperatures below this are greedy: they choose the same tokens, and would overflow float32 logits."""
-
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "max_tokens": (lambda value: value >= 1, "at least 1"),
-    "temperature": (lambda value: 0 <= value <= 5, "from 0 to 5"),
-    "top_k": (lambda value: value >= 0, "at least 0"),
-    "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
-    "min_p": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    "repetition_penalty": (lambda value: 0.1 <= value <= 10, "from 0.1 to 10"),
-    "presence_penalty": (lambda value: -2 <= value <= 2, "from -2 to 2"),
-    "frequency_penalty": (lambda value: -2 <= value <= 2, "from -2 to 2"),
-    "seed": (lambda value: value < 1 << 63, "below 2^63"),
-    "min_tokens": (lambda value: value >= 0, "at least 0"),
-    "logprobs": (lambda value: 0 <= value <= 20, "from 0 to 20"),
-    "n": (lambda value: 1 <= value <= 8, "from 1 to 8"),
-}
-"""What each number must be. Comparisons with NaN are false, so NaN is outside every range."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +73,7 @@ def check(params: decoder_pb2.SamplingParams, context_left: int, vocab_size: int
 
     Raises RequestError naming ``sampling.<field>``.
     """
-    for name, (is_valid, meaning) in _RANGES.items():
-        if params.HasField(name) and not is_valid(getattr(params, name)):
-            raise RequestError(f"{name} is {meaning}.", field=f"sampling.{name}")
+    sampling_ranges.check(params)
     max_tokens = min(params.max_tokens if params.HasField("max_tokens") else DEFAULT_MAX_TOKENS, context_left)
     if params.min_tokens > max_tokens:
         message = f"min_tokens is at most the answer's limit, here {max_tokens} tokens."
@@ -112,7 +93,7 @@ def check(params: decoder_pb2.SamplingParams, context_left: int, vocab_size: int
         logit_bias=_logit_bias(params, vocab_size),
         logprobs=params.logprobs if params.HasField("logprobs") else None,
         num_samples=params.n if params.HasField("n") else 1,
-        stop=_stops(params),
+        stop=tuple(params.stop),
         json_schema=_json_schema(params),
     )
 
@@ -125,16 +106,6 @@ def _logit_bias(params: decoder_pb2.SamplingParams, vocab_size: int) -> dict[int
             message = f"A bias is from -{MAX_BIAS:.0f} to {MAX_BIAS:.0f}, for a token id below {vocab_size}."
             raise RequestError(message, field=f"sampling.logit_bias[{token_id}]")
     return dict(params.logit_bias)
-
-
-def _stops(params: decoder_pb2.SamplingParams) -> tuple[str, ...]:
-    if len(params.stop) > MAX_STOPS:
-        raise RequestError(f"There are at most {MAX_STOPS} stop strings.", field="sampling.stop")
-    for index, stop in enumerate(params.stop):
-        if not 1 <= len(stop.encode()) <= MAX_STOP_BYTES:
-            message = f"A stop string has 1 to {MAX_STOP_BYTES} bytes."
-            raise RequestError(message, field=f"sampling.stop[{index}]")
-    return tuple(params.stop)
 
 
 def _json_schema(params: decoder_pb2.SamplingParams) -> str:

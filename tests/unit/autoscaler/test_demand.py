@@ -37,7 +37,7 @@ async def link(redis_server: RedisServer):
     await link.close()
 
 
-@given(st.lists(some_demand, max_size=4))
+@given(st.lists(some_demand, max_size=5))
 def test_what_is_encoded_comes_back(told: list[Demand]) -> None:
     report = encode(told)
     assert decode(report) == tuple(told)
@@ -57,7 +57,7 @@ def test_anything_else_is_nothing(noise: bytes) -> None:
         {"demands": [{"modality": "vision", "queued_cost": -1}]},
         {"demands": [{"modality": "vision", "queued_cost": 1e300}]},
         {"demands": [{"modality": "vision", "kv_use": 1.5}]},
-        {"demands": [{"modality": "vision"}] * 5},
+        {"demands": [{"modality": "vision"}] * 6},
         {"demands": [{"modality": "vision", "num_held": 0.5}]},
         {"more": "x" * demands.MAX_REPORT_BYTES},
     ],
@@ -107,6 +107,13 @@ def test_gateways_add_up() -> None:
         num_ready_replicas=3,
         at_s=8,
     )
+
+
+def test_a_queue_that_all_see_is_counted_once() -> None:
+    """Each tells of it as of its own last look; only the one that keeps the jobs knows how old they are."""
+    keeping = Demand(modality="worker", queued_cost=900, queue_p95_ms=60_000, num_ready_replicas=1, at_s=7)
+    other = Demand(modality="worker", queued_cost=512, num_ready_replicas=2, at_s=8)
+    assert merge([keeping, other])["worker"] == keeping.model_copy(update={"num_ready_replicas": 2, "at_s": 8})
 
 
 @given(st.lists(some_demand, min_size=1, max_size=6), st.randoms())

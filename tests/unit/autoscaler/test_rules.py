@@ -46,6 +46,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, told: str) -> None:
 
 
 def test_the_shipped_rules_fit_together() -> None:
-    assert set(FleetRules().modalities) == {"vision", "audio", "decoder", "gateway"}
+    assert set(FleetRules().modalities) == {"vision", "audio", "decoder", "gateway", "worker"}
     assert DEFAULTS["vision"].min_replicas == 0
+    assert DEFAULTS["worker"].min_replicas == DEFAULTS["worker"].gpus_per_replica == 0
     assert DEFAULTS["decoder"].min_replicas == 1

@@ -26,7 +26,10 @@ from trichord import server
 from trichord.errors import TrichordError
 from trichord.status import from_rpc_error
 from trichord.tls import TlsSettings
-from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
+from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc, jobs_pb2
+
+WARNINGS = ("-W", "error", *(f"-Wignore:{name}_text is deprecated:DeprecationWarning" for name in ("read", "open")))
+"""Of a process: all are errors, but for how kafka-python reads its own files."""
 
 
 @dataclass
@@ -40,6 +43,8 @@ class Lab:
     cluster: Cluster
     gateway: server.RunningServer
     stub: gateway_pb2_grpc.OmniServiceAsyncStub
+    usage: list[jobs_pb2.UsageEvent]
+    """Events of all chats that took something."""
 
     async def stop(self, name: str) -> None:
         await self.servers[name].server.stop(0)
@@ -82,7 +87,8 @@ async def _lab(
     urls = {"cache_url": redis.url, "state_url": redis.url}
     settings = GatewaySettings(**targets, **urls, max_messages=8, max_parts=16, media_store_bytes=10_000)  # type: ignore[arg-type]
     plain = (RoutingSettings(), plan, FetchSettings(), TlsSettings())
-    cluster = connect(ClusterSettings(settings, *plain, waking))
+    usage: list[jobs_pb2.UsageEvent] = []
+    cluster = connect(ClusterSettings(settings, *plain, waking), usage.append)
 
     def register(grpc_server: grpc.aio.Server) -> list[str]:
         gateway_pb2_grpc.add_OmniServiceServicer_to_server(OmniService(cluster), grpc_server)
@@ -91,7 +97,7 @@ async def _lab(
     interceptor = AuthInterceptor(open_guard(AuthSettings(), settings.listen))
     gateway = await server.start(register, settings, interceptors=[interceptor])
     channel = server.open_channel(f"127.0.0.1:{gateway.port}", settings.max_message_bytes)
-    yield Lab(vision, audio, decoder, servers, cluster, gateway, gateway_pb2_grpc.OmniServiceStub(channel))
+    yield Lab(vision, audio, decoder, servers, cluster, gateway, gateway_pb2_grpc.OmniServiceStub(channel), usage)
     await channel.close()
     for running in (gateway, *servers.values()):
         await running.server.stop(0)

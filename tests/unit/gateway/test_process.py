@@ -8,17 +8,20 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.unit.gateway.fakes import STARTED, Events, FakeDecoder, chunk, forever, hello, serving
-from tests.unit.gateway.lab import chat_request, kinds, refused, text
+from tests.unit.gateway.lab import WARNINGS, chat_request, kinds, refused, text
 from trichord import server
 from trichord.errors import UnavailableError
-from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc
+from trichord.status import from_rpc_error
+from trichord.v1 import decoder_pb2, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 
 Start = Callable[..., Coroutine[None, None, Process]]
 
@@ -30,12 +33,14 @@ async def start() -> AsyncIterator[Start]:
     """Starts gateways with settings by name; none outlives the test."""
     processes: list[Process] = []
 
-    async def launch(**settings: str) -> Process:
+    async def launch(others: Mapping[str, str] = MappingProxyType({}), **settings: str) -> Process:
         variables = {f"TRICHORD_GATEWAY_{name.upper()}": value for name, value in settings.items()}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRICHORD_")}
         variables["TRICHORD_HTTP_LISTEN"] = "127.0.0.1:0"
-        command = (sys.executable, "-W", "error", "-m", "gateway")
-        process = await asyncio.create_subprocess_exec(*command, env=environment | variables, stdout=PIPE, stderr=PIPE)
+        command = (sys.executable, *WARNINGS, "-m", "gateway")
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment | variables | others, stdout=PIPE, stderr=PIPE
+        )
         processes.append(process)
         return process
 
@@ -70,6 +75,7 @@ async def decoder() -> AsyncIterator[FakeDecoder]:
     await running.server.stop(0)
 
 
+ITEM = jobs_pb2.JobItem(custom_id="a", request=chat_request(text()))
 NOWHERE = "redis://127.0.0.1:1"
 TARGETS = dict.fromkeys(("vision", "audio", "decoder"), "127.0.0.1:1") | {"cache_url": NOWHERE, "state_url": NOWHERE}
 
@@ -128,6 +134,27 @@ async def test_a_call_in_progress_outlives_the_first_signal(start: Start, decode
         assert kinds([await call.read(), await call.read()]) == ["token", "finished"]
         assert await call.read() is grpc.aio.EOF
     assert (await ended(process))[0] == 0
+
+
+async def test_jobs_are_taken_while_the_queue_is_away_and_watchers_hold_up_no_end(start: Start, tmp_path: Path) -> None:
+    jobs = {
+        "TRICHORD_JOBS_STORE": str(tmp_path / "store"),
+        "TRICHORD_JOBS_KAFKA": "127.0.0.1:1",
+        "TRICHORD_USAGE_SPOOL": str(tmp_path / "spool"),
+    }
+    process = await start(jobs, **TARGETS | {"drain_timeout_s": "3000"})
+    async with server.open_channel(f"127.0.0.1:{await port_of(process)}", 1 << 20) as channel:
+        stub = jobs_pb2_grpc.JobServiceStub(channel)
+        parts = [jobs_pb2.SubmitJobRequest(spec=jobs_pb2.JobSpec()), jobs_pb2.SubmitJobRequest(items={"items": [ITEM]})]
+        job = (await stub.SubmitJob(iter(parts), timeout=SOON_S)).job
+        watch = stub.WatchJob(jobs_pb2.WatchJobRequest(id=job.id), timeout=3000)
+        assert await watch.read() == jobs_pb2.WatchJobResponse(job=job)
+        process.terminate()
+        with pytest.raises(grpc.aio.AioRpcError) as left:
+            await watch.read()
+        assert isinstance(from_rpc_error(left.value, "gateway"), UnavailableError)
+    code, out, _ = await ended(process)
+    assert (code, out) == (0, "")
 
 
 async def draining(process: Process) -> None:

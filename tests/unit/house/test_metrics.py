@@ -58,6 +58,7 @@ def test_every_service_tells_its_own(told: Mapping[str, Sequence[Row]]) -> None:
         "audio-encoder": "trichord_encoded_audio_seconds_total",
         "llm-decoder": "trichord_generate_inter_token_seconds",
         "autoscaler": "trichord_autoscaler_desired_replicas",
+        "job-worker": "trichord_jobs_items_ended_total",
     }
     for service, name in own.items():
         names = {row.name for row in told[service]}

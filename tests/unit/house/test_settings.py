@@ -15,10 +15,13 @@ import gateway.openai_http.settings
 import gateway.routing.settings
 import gateway.settings
 import gateway.waking.settings
+import job_worker.settings
 import llm_decoder.loading
 import llm_decoder.settings
 import local_cluster.traces.settings
 import vision_encoder.settings
+from trichord.jobs.settings import JobsSettings
+from trichord.jobs.usage.settings import UsageSettings
 from trichord.settings import FrontSettings, ModelSettings, ServiceSettings, Settings
 from trichord.telemetry.settings import TelemetrySettings
 from trichord.tls import TlsSettings
@@ -34,9 +37,10 @@ SERVICES = (
     audio_encoder.settings.AudioSettings,
     autoscaler.settings.AutoscalerSettings,
     llm_decoder.settings.DecoderSettings,
+    job_worker.settings.WorkerSettings,
     local_cluster.traces.settings.TracesSettings,
 )
-SHARED = (ServiceSettings, FrontSettings, ModelSettings, TelemetrySettings, TlsSettings)
+SHARED = (ServiceSettings, FrontSettings, ModelSettings, TelemetrySettings, TlsSettings, JobsSettings, UsageSettings)
 CLASSES = (*SERVICES, *SHARED, gateway.identity.settings.AuthSettings, llm_decoder.loading.EngineSettings)
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_decoder.sampling_limits import MAX_STOP_BYTES, MAX_STOPS, check
+from llm_decoder.sampling_limits import check
 from trichord.errors import RequestError
+from trichord.sampling_ranges import MAX_STOP_BYTES, MAX_STOPS
 from trichord.v1.decoder_pb2 import SamplingParams
 
 NAN, INF = math.nan, math.inf

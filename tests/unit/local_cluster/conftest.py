@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local_cluster.topology import Process
+from local_cluster.process import Process
 from tests.conftest import free_ports
 from trichord.home import home
 from trichord.triton import runtime

@@ -14,9 +14,9 @@ import httpx2
 import pytest
 
 from local_cluster import control, replica_set
+from local_cluster.process import Process
 from local_cluster.replica_set import ReplicaSet
 from local_cluster.supervisor import Supervisor
-from local_cluster.topology import Process
 from trichord.errors import ClusterError
 
 ProcessFactory = Callable[..., Process]

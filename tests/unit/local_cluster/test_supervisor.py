@@ -15,9 +15,9 @@ import pytest
 import structlog
 
 from local_cluster import shm
+from local_cluster.process import Process
 from local_cluster.readiness import is_ready
 from local_cluster.supervisor import Supervisor
-from local_cluster.topology import Process
 from trichord.errors import ClusterError
 from trichord.triton.client import TritonClient
 

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from local_cluster import preparation, topology
+from local_cluster.process import DRAIN_TIMEOUT_S, Process
 from local_cluster.stores import Stores
-from local_cluster.topology import ClusterSpec, Places, Process, Scaling
+from local_cluster.topology import ClusterSpec, Places, Scaling
 from trichord.triton.runtime import Triton
 
 PLACES = Places(
@@ -172,7 +173,7 @@ def test_every_setting_is_one_that_its_service_knows(
     for settings in (VisionSettings, AudioSettings, DecoderSettings, GatewaySettings):
         read = settings.from_environment()
         assert isinstance(read, ServiceSettings)
-        assert read.drain_timeout_s == topology.DRAIN_TIMEOUT_S
+        assert read.drain_timeout_s == DRAIN_TIMEOUT_S
     assert ModelSettings.from_environment().checkpoint == PLACES.checkpoint
 
 

@@ -111,7 +111,7 @@ def test_the_list_tells_the_day_of_the_last_use(keys: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["create", "--tenant", "acme", "--scope", "root"], "'root' is none of chat, media, encode, jobs, admin"),
+        (["create", "--tenant", "acme", "--scope", "root"], "'root' is none of chat, media, encode, jobs, work, admin"),
         (["create", "--tenant", "acme"], "Missing option '--scope'"),
         (["create", "--tenant", "a b", "--scope", "chat"], "tenant: "),
         (["create", "--tenant", "acme", "--scope", "chat", "--days", "0"], "--days"),

@@ -40,6 +40,9 @@ class Gateway:
         self.running = Gauge("trichord_engine_num_running", "x", **own)
         self.kv_use = Gauge("trichord_engine_kv_use", "x", **own)
         self.replicas = Gauge("trichord_replicas", "x", ["service", "state"], **own)
+        self.left = Gauge("trichord_jobs_pending_items", "x", ["priority"], **own)
+        self.workers = Gauge("trichord_jobs_workers", "x", **own)
+        self.ended = Counter("trichord_jobs_items_ended", "x", ["state"], **own)
         Gauge("other_metric", "x", **own).set(1)
 
     def page(self) -> str:
@@ -105,6 +108,26 @@ def test_a_page_that_is_new_tells_no_rates_and_its_gauges() -> None:
     gateway.running.set(3)
     told = rates(between(None, gateway.page()))
     assert (told.requests[0].per_s["ok"], told.requests[0].ttft_p50_s, told.engine.running) == (0.0, None, 3.0)
+
+
+def test_jobs_are_told_where_there_are_some() -> None:
+    gateway = Gateway()
+    gateway.left.labels("normal").set(0)
+    assert rates(between("", gateway.page())).jobs is None
+    before = gateway.page()
+    gateway.left.labels("normal").set(900)
+    gateway.left.labels("low").set(100)
+    gateway.workers.set(2)
+    gateway.ended.labels("completed").inc(50)
+    gateway.ended.labels("failed").inc(3)
+    told = rates(between(before, gateway.page()))
+    assert told.jobs
+    assert (told.jobs.left, told.jobs.workers, told.jobs.completed_per_s, told.jobs.failed_per_s) == (1000, 2, 25, 1.5)
+    assert told.as_dict()["jobs"]["left"] == 1000
+    console = Console(width=140, no_color=True)
+    with console.capture() as shown:
+        console.print(view(told))
+    assert "answered/s" in shown.get()
 
 
 def test_an_empty_page_is_a_quiet_cluster() -> None:

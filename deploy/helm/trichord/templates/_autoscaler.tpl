@@ -138,7 +138,8 @@ subjects:
 
 {{/* svc -> the Deployments whose scale it may set. */}}
 {{- define "trichord.scaledNames" -}}
-{{- range $modality, $name := include "trichord.modalities" . | fromYaml | merge (dict "gateway" "gateway") }}
+{{- $further := ternary (dict "gateway" "gateway" "worker" "job-worker") (dict "gateway" "gateway") .root.Values.jobs.enabled }}
+{{- range $modality, $name := include "trichord.modalities" . | fromYaml | merge $further }}
 {{- if hasKey $.values.rules.modalities $modality }}
 - {{ include "trichord.name" (dict "root" $.root "name" $name) }}
 {{- end }}

@@ -22,6 +22,8 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
     {{- include "trichord.secretEnv" (dict "root" .root "variable" "TRICHORD_GATEWAY_CACHE_URL" "key" "cache-url") | nindent 4 }}
     {{- include "trichord.secretEnv" (dict "root" .root "variable" "TRICHORD_GATEWAY_STATE_URL" "key" "state-url") | nindent 4 }}
     {{- include "trichord.secretEnv" (dict "root" .root "variable" "TRICHORD_GATEWAY_STORE_SECRET" "key" "store-secret") | nindent 4 }}
+    {{- include "trichord.jobs.secretEnv" .root | nindent 4 }}
+    {{- include "trichord.jobs.spoolEnv" .root | nindent 4 }}
     {{- include "trichord.env" (include "trichord.gateway.settings" . | fromYaml) | nindent 4 }}
     {{- include "trichord.resourceEnv" (merge (dict "container" "gateway") .) | nindent 4 }}
     {{- with .values.extraEnv }}
@@ -52,6 +54,8 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
   volumeMounts:
     {{- include "trichord.commonMounts" . | nindent 4 }}
     - {name: auth, mountPath: /etc/trichord/auth, readOnly: true}
+    {{- include "trichord.jobs.mounts" .root | nindent 4 }}
+    {{- include "trichord.jobs.spoolMount" .root | nindent 4 }}
     {{- if .values.plans }}
     - {name: plans, mountPath: /etc/trichord/plans, readOnly: true}
     {{- end }}
@@ -87,7 +91,8 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
 {{- if $tls }}{{ $_ := set $tls "TRICHORD_TLS_REQUIRE_CLIENT" (toString $root.Values.tls.requireClients) }}{{ end -}}
 {{- $telemetry := include "trichord.telemetrySettings" . | fromYaml -}}
 {{- if $telemetry }}{{ $_ := set $telemetry "TRICHORD_TELEMETRY_TRUST_PARENT" (toString $root.Values.telemetry.trustParent) }}{{ end -}}
-{{ mergeOverwrite $ours $drain $http $tls $telemetry .values.settings | toYaml }}
+{{- $jobs := include "trichord.jobs.settings" $root | fromYaml -}}
+{{ mergeOverwrite $ours $drain $http $tls $telemetry $jobs .values.settings | toYaml }}
 {{- end }}
 
 {{- define "trichord.gateway.volumes" -}}
@@ -109,6 +114,8 @@ checksum/plans: {{ toYaml .values.plans | sha256sum }}
     name: {{ include "trichord.name" . }}-plans
     defaultMode: 0440
 {{- end }}
+{{- include "trichord.jobs.volumes" .root }}
+{{- include "trichord.jobs.spoolVolume" .root }}
 {{- end }}
 
 {{/*
@@ -163,6 +170,9 @@ data:
   from:
     {{- toYaml . | nindent 4 }}
     {{- include "trichord.peer" (dict "root" $.root "name" "test") | nindent 4 }}
+    {{- if $.root.Values.jobs.enabled }}
+    {{- include "trichord.peer" (dict "root" $.root "name" "job-worker") | nindent 4 }}
+    {{- end }}
   {{- end }}
 {{- end }}
 
@@ -175,6 +185,7 @@ data:
   ports:
     - {port: grpc, protocol: TCP}
 {{ include "trichord.storeEgress" (dict "root" $root "names" (list "cache-store" "state-store")) }}
+{{- include "trichord.jobs.egress" $root }}
 {{- if .root.Values.networkPolicy.publicHttps }}
 # The Internet alone: nothing of the cluster, and no metadata service.
 - to:

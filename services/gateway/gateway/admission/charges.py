@@ -52,6 +52,6 @@ def lane(item: Item) -> tuple[LaneName, int]:
     return "audio", 1 + guesses.audio_ms(len(item.content)) // 1000
 
 
-def priority(asked: decoder_pb2.Priority) -> Priority:
-    """Who goes first; unless it says otherwise, somebody waits for the answer."""
-    return Priority.BATCH if asked == decoder_pb2.PRIORITY_BATCH else Priority.LIVE
+def priority(asked: decoder_pb2.Priority, job_id: str) -> Priority:
+    """Who goes first; unless it says otherwise, or is a job's, somebody waits for the answer."""
+    return Priority.BATCH if job_id or asked == decoder_pb2.PRIORITY_BATCH else Priority.LIVE

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import re
-
+from gateway import page_token
 from gateway.handles.store import HandleStore
 from trichord.errors import NotFoundError, RequestError
 from trichord.v1 import gateway_pb2, tensor_pb2
@@ -13,7 +11,7 @@ DEFAULT_TTL_S = 600.0
 MAX_TTL_S = 3600.0
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 
-_TOKEN = re.compile(rb"before:([0-9]{1,18})")
+_PLACE = "before:([0-9]{1,18})"
 
 
 async def put_media(
@@ -35,14 +33,13 @@ async def list_media(
     request: gateway_pb2.ListMediaRequest, tenant: str, store: HandleStore
 ) -> gateway_pb2.ListMediaResponse:
     """A page of the tenant's handles. Raises RequestError for a page size out of range or a token that is none."""
-    if not 0 <= request.page_size <= MAX_PAGE:
-        raise RequestError(f"A page has 1 to {MAX_PAGE} handles; 0 takes {DEFAULT_PAGE}.", field="page_size")
-    page_size = request.page_size or DEFAULT_PAGE
-    listed = await store.list(tenant, _serial(request.page_token), page_size + 1)
+    page_size = page_token.size(request.page_size, DEFAULT_PAGE, MAX_PAGE, "handles")
+    after = page_token.read(request.page_token, _PLACE)
+    listed = await store.list(tenant, int(after[1]) if after else None, page_size + 1)
     page = listed[:page_size]
     more = len(listed) > page_size
     return gateway_pb2.ListMediaResponse(
-        media=[media for _, media in page], next_page_token=_token(page[-1].serial) if more else ""
+        media=[media for _, media in page], next_page_token=page_token.of(f"before:{page[-1].serial}") if more else ""
     )
 
 
@@ -63,19 +60,3 @@ def _ttl_s(request: gateway_pb2.PutMediaRequest) -> float:
     if not 1 <= ttl_s <= MAX_TTL_S:
         raise RequestError("A ttl is 1 second to 1 hour.", field="ttl")
     return ttl_s
-
-
-def _token(serial: int) -> str:
-    return base64.urlsafe_b64encode(b"before:%d" % serial).decode()
-
-
-def _serial(page_token: str) -> int | None:
-    if not page_token:
-        return None
-    try:
-        match = _TOKEN.fullmatch(base64.urlsafe_b64decode(page_token.encode()))
-    except ValueError:
-        match = None
-    if not match:
-        raise RequestError("That is no page token. Take next_page_token as it came.", field="page_token")
-    return int(match[1])

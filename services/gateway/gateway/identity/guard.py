@@ -15,8 +15,10 @@ from gateway.identity.key_ring import KeyRing, utc_now
 from gateway.identity.last_used import LastUsed
 from gateway.identity.loopback import is_loopback, without_port
 from gateway.identity.oidc import TokenVerifier
-from gateway.identity.principal import Principal, Scope
+from gateway.identity.principal import TENANT, Principal, Scope
 from trichord.errors import ForbiddenError, UnauthenticatedError
+from trichord.jobs import layout
+from trichord.jobs.on_behalf import JOB_HEADER, TENANT_HEADER, OnBehalf
 
 REFUSAL = "The key or token is missing, wrong, expired or revoked. Send 'authorization: Bearer <key>'."
 """All that a caller learns, whichever it is."""
@@ -36,6 +38,8 @@ class Call(NamedTuple):
     request_id: str = ""
     host: str | None = None
     """What an HTTP caller believes this gateway to be called, with or without a port; None by gRPC."""
+    on_behalf: OnBehalf | None = None
+    """Whom the caller says to ask for; None: itself."""
 
 
 class Guard:
@@ -66,6 +70,8 @@ class Guard:
         try:
             principal = await self._authenticate(call)
             actor, tenant = principal.key_id, principal.tenant
+            if call.on_behalf is not None:
+                principal = self._on_behalf(principal, call.on_behalf)
             principal.require(scope)
         except (UnauthenticatedError, ForbiddenError) as error:
             result = error.code.name
@@ -74,6 +80,14 @@ class Guard:
         if scope is Scope.ADMIN:
             self._audit.record("call", call.target, "OK", actor=actor, tenant=tenant, request_id=call.request_id)
         return principal
+
+    def _on_behalf(self, worker: Principal, told: OnBehalf) -> Principal:
+        """The tenant whose job a worker does. It may chat, and nothing else."""
+        if Scope.WORK not in worker.scopes:
+            raise ForbiddenError(f"{TENANT_HEADER} and {JOB_HEADER} need a key with the scope '{Scope.WORK}'.")
+        if not (TENANT.fullmatch(told.tenant) and layout.is_job_id(told.job_id)):
+            raise ForbiddenError(f"Send one {TENANT_HEADER} and one {JOB_HEADER}, a tenant and the id of its job.")
+        return Principal.of(told.tenant, worker.key_id, [Scope.CHAT], self._secret, told.job_id)
 
     async def _authenticate(self, call: Call) -> Principal:
         """By the header if there is one, however wrong: a certificate does not make up for it."""

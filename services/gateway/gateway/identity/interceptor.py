@@ -18,6 +18,7 @@ from gateway.identity.scopes import OPEN_METHODS, SCOPE_OF_METHOD
 from trichord import request_id
 from trichord.errors import RequestError
 from trichord.interceptors import Context, Guarding
+from trichord.jobs import on_behalf
 from trichord.telemetry import request_line
 
 _NAMES = "x509_subject_alternative_name"
@@ -67,6 +68,8 @@ class _Acting(Guarding):
     async def _guard(self, context: Context, method: str) -> AsyncIterator[None]:
         principal = await self._principal_of(context)
         request_line.add(tenant=digest(principal.tenant))
+        if principal.job_id:
+            request_line.add(job=principal.job_id)
         with acting(principal):
             yield
 
@@ -86,7 +89,7 @@ def _call(details: Any) -> Call:
     shown = [value for name, value in metadata if name == "authorization"]
     named = next((value for name, value in metadata if name == "x-request-id"), "")
     authorization = shown[0] if len(shown) == 1 else "" if shown else None  # two headers are none that is right
-    return Call(details.method, authorization, (), _printable(named))
+    return Call(details.method, authorization, (), _printable(named), on_behalf=on_behalf.read(metadata))
 
 
 def _printable(name: str) -> str:

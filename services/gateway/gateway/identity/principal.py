@@ -27,6 +27,8 @@ class Scope(StrEnum):
     MEDIA = "media"
     ENCODE = "encode"
     JOBS = "jobs"
+    WORK = "work"
+    """To ask on behalf of any tenant, for its jobs: the job-worker's."""
     ADMIN = "admin"
 
 
@@ -40,11 +42,14 @@ class Principal:
     scopes: frozenset[Scope]
     cache_scope: bytes = field(repr=False)
     """32 secret bytes, one value for each tenant: what its entries in every cache are keyed with."""
+    job_id: str = ""
+    """The tenant's job that a worker asks for on its behalf; empty: the tenant itself asks."""
 
     @classmethod
-    def of(cls, tenant: str, key_id: str, scopes: Collection[Scope], secret: bytes) -> Self:
+    def of(cls, tenant: str, key_id: str, scopes: Collection[Scope], secret: bytes, job_id: str = "") -> Self:
         """A caller; ``secret`` is the deployment's own, so that no client can work out a cache scope."""
-        return cls(tenant, key_id, frozenset(scopes), hmac.digest(secret, b"cache scope\0" + tenant.encode(), "sha256"))
+        cache_scope = hmac.digest(secret, b"cache scope\0" + tenant.encode(), "sha256")
+        return cls(tenant, key_id, frozenset(scopes), cache_scope, job_id)
 
     def require(self, scope: Scope | None) -> None:
         """Raises ForbiddenError unless the caller has ``scope``; None is what nobody has."""

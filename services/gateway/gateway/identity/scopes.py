@@ -20,6 +20,12 @@ SCOPE_OF_METHOD: Mapping[str, Scope] = {
     "/trichord.v1.OmniService/ListMedia": Scope.MEDIA,
     "/trichord.v1.OmniService/DeleteMedia": Scope.MEDIA,
     "/trichord.v1.OmniService/Encode": Scope.ENCODE,
+    "/trichord.v1.JobService/SubmitJob": Scope.JOBS,
+    "/trichord.v1.JobService/GetJob": Scope.JOBS,
+    "/trichord.v1.JobService/ListJobs": Scope.JOBS,
+    "/trichord.v1.JobService/CancelJob": Scope.JOBS,
+    "/trichord.v1.JobService/WatchJob": Scope.JOBS,
+    "/trichord.v1.JobService/ListJobResults": Scope.JOBS,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Scope.ADMIN,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Scope.ADMIN,
 }

@@ -28,7 +28,8 @@ class Heading(NamedTuple):
     created: int
     """Unix seconds."""
     model: str
-    system_fingerprint: str
+    system_fingerprint: str | None
+    """None where it is not known, as of an answer that was given a while ago."""
 
     @classmethod
     def new(cls, model: str, system_fingerprint: str) -> Heading:

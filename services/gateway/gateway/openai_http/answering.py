@@ -48,7 +48,7 @@ class ClusterCore:
         self, request: gateway_pb2.ChatRequest, principal: Principal
     ) -> AsyncGenerator[gateway_pb2.ChatResponse, None]:
         """See ``Core``."""
-        caller = Caller(principal, charges.priority(request.priority), self._deadline())
+        caller = Caller(principal, charges.priority(request.priority, principal.job_id), self._deadline())
         return Chat(self._cluster, request, caller, "http").events()
 
     async def model(self) -> ServedModel:

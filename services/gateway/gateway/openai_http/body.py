@@ -66,15 +66,20 @@ async def read(headers: Headers, receive: Receive, settings: HttpSettings, share
 
 def check_headers(headers: Headers, max_bytes: int) -> None:
     """Refuses by its headers what need not be read. Raises HttpError."""
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        message = "Compressed bodies are not taken. Send the JSON as it is."
-        raise HttpError(message, code="unsupported_content_encoding", status=415)
+    check_size(headers, max_bytes)
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         message = "Send JSON, with the header Content-Type: application/json."
         raise HttpError(message, code="unsupported_content_type", status=415)
+
+
+def check_size(headers: Headers, max_bytes: int) -> None:
+    """The part of ``check_headers`` that holds for a body of any type."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        message = "Compressed bodies are not taken. Send the body as it is."
+        raise HttpError(message, code="unsupported_content_encoding", status=415)
     declared = headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared[:20]) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
 
 
 async def _read_chunks(receive: Receive, max_bytes: int, share: BodyShare) -> bytes:
@@ -85,13 +90,14 @@ async def _read_chunks(receive: Receive, max_bytes: int, share: BodyShare) -> by
             raise ClientDisconnect
         chunk = message.get("body", b"")
         if share.num_bytes + len(chunk) > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         share.grow(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
 
 
-def _too_large(max_bytes: int) -> HttpError:
+def too_large(max_bytes: int) -> HttpError:
+    """A body of more bytes than may be."""
     message = f"A body has at most {max_bytes} bytes. Send fewer or smaller media."
     return HttpError(message, code="request_too_large", status=413)

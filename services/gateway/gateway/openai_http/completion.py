@@ -17,8 +17,8 @@ from trichord.v1 import decoder_pb2, gateway_pb2
 class Sample:
     """One of n answers, as far as it has come."""
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
         self.logprobs: list[decoder_pb2.TokenLogprobs] = []
 
     def choice(self, index: int, reason: FinishReason, tell_logprobs: bool) -> Choice:
@@ -48,14 +48,15 @@ async def collect(
                     skipped.append(event.item_skipped)
                 case "finished":
                     extras = answer.extras(event.finished, skipped, paths, bool(wanted.include_receipt))
-                    completion = _completion(heading, event.finished, samples, bool(wanted.logprobs))
+                    completion = whole(heading, event.finished, samples, bool(wanted.logprobs))
                     return {**completion, "trichord": extras} if extras else completion
     raise UnavailableError("The answer ended early. Try again.", retry_after_s=1.0)
 
 
-def _completion(
+def whole(
     heading: Heading, finished: gateway_pb2.ChatFinished, samples: list[Sample], tell_logprobs: bool
 ) -> Completion:
+    """The completion that n finished answers are."""
     reasons = answer.finish_reasons(finished, len(samples))
     return {
         "id": heading.id,

@@ -15,14 +15,13 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.identity.principal import Principal
 from gateway.metrics import chats
-from gateway.openai_http import body, completion, parameters, strict_json, traced
+from gateway.openai_http import body, completion, idempotency, parameters, strict_json, traced
 from gateway.openai_http.answer import Heading
 from gateway.openai_http.body import BodyShare
 from gateway.openai_http.chunks import Chunks
 from gateway.openai_http.desk import Desk
 from gateway.openai_http.event_stream import CONTENT_TYPE, DONE, EventStream, Remark, frame, start_message, to_json
 from gateway.openai_http.idempotency import Slot, Stored
-from gateway.openai_http.refusals import HttpError
 from gateway.openai_http.schema import CompletionRequest
 from gateway.openai_http.translation import Translated, translate
 from trichord.errors import NotFoundError, TrichordError
@@ -30,7 +29,6 @@ from trichord.telemetry import names
 from trichord.v1 import gateway_pb2
 
 JSON = "application/json"
-MAX_KEY_CHARS = 255
 
 INLINE_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, so that they do not hold up other clients' streams."""
@@ -135,13 +133,8 @@ async def _frames(events: Events, asked: Asked, heading: Heading, keep: Keep) ->
 
 
 def _slot(headers: Headers, principal: Principal, asked: Asked) -> Slot | None:
-    key = headers.get("idempotency-key")
-    if key is None:
-        return None
-    if not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
-        message = f"An idempotency key has 1 to {MAX_KEY_CHARS} printable ASCII characters."
-        raise HttpError(message, code="invalid_idempotency_key")
-    return Slot(principal.tenant, key, asked.digest)
+    key = idempotency.key_of(headers)
+    return None if key is None else Slot(principal.tenant, key, asked.digest)
 
 
 async def _send_whole(send: Send, stored: Stored, headers: dict[str, str]) -> None:

@@ -12,7 +12,9 @@ from gateway.openai_http.answering import Core
 from gateway.openai_http.body import BodyBudget
 from gateway.openai_http.connection import Drain
 from gateway.openai_http.idempotency import IdempotencyStore, MemoryIdempotency
+from gateway.openai_http.job_desk import JobDesk
 from gateway.openai_http.settings import HttpSettings
+from trichord.errors import FeatureOffError
 
 MS_PER_S = 1000
 
@@ -37,6 +39,8 @@ class Desk:
     admit: Admit
     standing: Standing = unknown_standing
     idempotency: IdempotencyStore | None = None
+    job_desk: JobDesk | None = None
+    """None where jobs are off."""
     drain: Drain = field(default_factory=Drain)
     trusts_parent: bool = False
     """Whether a caller's trace goes on here, and its sampling is obeyed; see ``TelemetrySettings``."""
@@ -46,6 +50,13 @@ class Desk:
         self.kept: IdempotencyStore = self.idempotency or MemoryIdempotency(
             self.settings.idempotency_bytes, self.settings.idempotency_ttl_s
         )
+
+    @property
+    def jobs(self) -> JobDesk:
+        """What files and batches need. Raises FeatureOffError where jobs are off."""
+        if self.job_desk is None:
+            raise FeatureOffError("Files and batches are off in this deployment: it has no jobs.")
+        return self.job_desk
 
 
 def rate_limit_headers(budgets: Sequence[Budget]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import trichord
+from gateway.openai_http import job_documentation
 from gateway.openai_http.event_stream import to_json
 from gateway.openai_http.parameters import IGNORED
 from gateway.openai_http.refusals import ErrorBody
@@ -36,6 +37,7 @@ _TYPES: dict[str, Any] = {
     "Model": Model,
     "ModelList": ModelList,
     "ErrorBody": ErrorBody,
+    **job_documentation.TYPES,
 }
 _EXAMPLE = {
     "model": "MODEL",
@@ -115,6 +117,7 @@ def _paths() -> dict[str, Any]:
                 "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
             }
         },
+        **job_documentation.paths(),
         "/healthz": {"get": {**_probe("Whether the process runs"), "security": []}},
         "/readyz": {"get": {**_probe("Whether clients may come"), "security": []}},
     }

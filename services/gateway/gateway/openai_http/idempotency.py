@@ -12,7 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from starlette.datastructures import Headers
+
+from gateway.openai_http.refusals import HttpError
 from trichord.errors import ConflictError
+
+MAX_KEY_CHARS = 255
 
 ENTRY_BYTES = 512
 """What a key costs beside its response."""
@@ -48,6 +53,15 @@ class IdempotencyStore(Protocol):
 
     async def release(self, slot: Slot) -> None:
         """Gives a claimed slot up: it failed."""
+
+
+def key_of(headers: Headers) -> str | None:
+    """The key that a request came with, if it has one. Raises HttpError."""
+    key = headers.get("idempotency-key")
+    if key is not None and (not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable())):
+        message = f"An idempotency key has 1 to {MAX_KEY_CHARS} printable ASCII characters."
+        raise HttpError(message, code="invalid_idempotency_key")
+    return key
 
 
 def other_body() -> ConflictError:

@@ -28,6 +28,7 @@ from gateway.openai_http.desk import Desk, rate_limit_headers
 from gateway.openai_http.event_stream import to_json
 from gateway.openai_http.refusals import HttpError
 from trichord.errors import InternalError, TrichordError
+from trichord.jobs import on_behalf
 from trichord.telemetry import request_line
 from trichord.telemetry.spans import error_type
 
@@ -114,8 +115,10 @@ class _Addressed:
 class Gatekeeper:
     """Lets in who has a key; without one only to the public paths. Refuses all while the process ends."""
 
-    def __init__(self, app: ASGIApp, desk: Desk, is_public: Callable[[str], bool]) -> None:
-        self._app, self._desk, self._is_public = app, desk, is_public
+    def __init__(
+        self, app: ASGIApp, desk: Desk, is_public: Callable[[str], bool], scope_of: Callable[[str], AccessScope]
+    ) -> None:
+        self._app, self._desk, self._is_public, self._scope_of = app, desk, is_public, scope_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Raises what ``Admit`` does, and UnavailableError while the process ends."""
@@ -128,8 +131,9 @@ class Gatekeeper:
                 authorization=Headers(scope=scope).get("authorization"),
                 request_id=scope["request_id"],
                 host=Headers(scope=scope).get("host", ""),
+                on_behalf=on_behalf.read(Headers(scope=scope).items()),
             )
-            scope["principal"] = await self._desk.admit(call, AccessScope.CHAT)
+            scope["principal"] = await self._desk.admit(call, self._scope_of(scope["path"]))
             request_line.add(tenant=digest(scope["principal"].tenant))
         else:
             scope["is_public"] = True

@@ -6,13 +6,15 @@ Paths in errors are those of the client's own JSON, e.g. ``messages[1].content[0
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.openai_http.refusals import HttpError
-from gateway.openai_http.schema import CompletionRequest
+from gateway.openai_http.schema import CompletionRequest, Strict
+
+S = TypeVar("S", bound=Strict)
 
 _SUPPORTED_VALUES: dict[str, tuple[object, ...]] = {
     "audio": (),
@@ -47,12 +49,17 @@ _CODES = {"missing": "missing_required_parameter", "union_tag_not_found": "missi
 def parse(body: Mapping[str, Any]) -> CompletionRequest:
     """The request that a body is. Raises HttpError naming the first parameter that is wrong."""
     _refuse_unsupported(body)
-    try:
-        request = CompletionRequest.model_validate(body)
-    except ValidationError as error:
-        raise _refusal(error.errors(include_url=False, include_context=False)[0], body) from error
+    request = validated(CompletionRequest, body)
     _check_together(request)
     return request
+
+
+def validated(kind: type[S], body: Mapping[str, Any]) -> S:
+    """``body`` as the schema ``kind``. Raises HttpError naming the first member that is wrong."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False, include_context=False)[0], body) from error
 
 
 def unsupported(param: str, message: str) -> HttpError:

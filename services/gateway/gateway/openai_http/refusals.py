@@ -57,6 +57,7 @@ _KINDS: dict[type[TrichordError], Kind] = {
     errors.ForbiddenError: Kind(403, "permission_error", "permission_denied"),
     errors.NotFoundError: Kind(404, "invalid_request_error", "not_found"),
     errors.ConflictError: Kind(409, "invalid_request_error", "idempotency_conflict"),
+    errors.AlreadyExistsError: Kind(409, "invalid_request_error", "already_exists"),
     errors.FingerprintError: Kind(503, "server_error", "embedding_fingerprint_mismatch"),
     errors.QuotaError: Kind(429, "requests", "rate_limit_exceeded"),
     errors.OverloadedError: Kind(503, "server_error", "overloaded"),

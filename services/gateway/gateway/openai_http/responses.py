@@ -105,7 +105,7 @@ class Completion(TypedDict):
     choices: list[Choice]
     usage: Usage
     service_tier: Literal["default"]
-    system_fingerprint: str
+    system_fingerprint: str | None
     trichord: NotRequired[Extras]
 
 
@@ -135,7 +135,7 @@ class Chunk(TypedDict):
     model: str
     choices: list[ChunkChoice]
     service_tier: Literal["default"]
-    system_fingerprint: str
+    system_fingerprint: str | None
     usage: NotRequired[Usage | None]
     obfuscation: NotRequired[str]
     trichord: NotRequired[Extras]

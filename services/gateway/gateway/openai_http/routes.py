@@ -17,28 +17,42 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.identity.principal import Scope
 from gateway.openai_http import documentation, traces
 from gateway.openai_http.answering import ServedModel
-from gateway.openai_http.completions import JSON, ChatCompletions
+from gateway.openai_http.batches import Batches
+from gateway.openai_http.completions import ChatCompletions
 from gateway.openai_http.desk import Desk
-from gateway.openai_http.event_stream import to_json
+from gateway.openai_http.files import Files
 from gateway.openai_http.middleware import Envelope, Gatekeeper, on_http_exception
+from gateway.openai_http.replies import json_response
 from gateway.openai_http.responses import Model, ModelList
 from gateway.openai_http.traced import Traced
 from trichord.errors import NotFoundError
 
 PROBES = ("/healthz", "/readyz")
+JOB_PATHS = ("/v1/files", "/v1/batches")
+"""Beginnings of paths that need the scope of jobs; all others need that of chats."""
 
 
 def build(desk: Desk, pages: Sequence[Route] = ()) -> Starlette:
     """The application; ``app.state.desk`` is what it works with. ``pages`` are further public files."""
     probes = Probes(desk)
-    models = Models(desk)
+    models, files, batches = Models(desk), Files(desk), Batches(desk)
     pages = [*pages, *(documentation.routes() if desk.settings.docs else ()), *traces.routes(desk.settings.traces_url)]
     routes = [
         Route("/v1/chat/completions", ChatCompletions(desk), methods=["POST"]),
         Route("/v1/models", models.list, methods=["GET"]),
         Route("/v1/models/{id:path}", models.get, methods=["GET"]),
+        Route("/v1/files", files.create, methods=["POST"]),
+        Route("/v1/files", files.list, methods=["GET"]),
+        Route("/v1/files/{id}", files.get, methods=["GET"]),
+        Route("/v1/files/{id}", files.delete, methods=["DELETE"]),
+        Route("/v1/files/{id}/content", files.content, methods=["GET"]),
+        Route("/v1/batches", batches.create, methods=["POST"]),
+        Route("/v1/batches", batches.list, methods=["GET"]),
+        Route("/v1/batches/{id}", batches.get, methods=["GET"]),
+        Route("/v1/batches/{id}/cancel", batches.cancel, methods=["POST"]),
         Route("/healthz", probes.health, methods=["GET"]),
         Route("/readyz", probes.ready, methods=["GET"]),
         *pages,
@@ -49,7 +63,7 @@ def build(desk: Desk, pages: Sequence[Route] = ()) -> Starlette:
         middleware=[
             Middleware(Traced, is_public=is_public, trusts_parent=desk.trusts_parent),
             Middleware(Envelope, desk=desk),
-            Middleware(Gatekeeper, desk=desk, is_public=is_public),
+            Middleware(Gatekeeper, desk=desk, is_public=is_public, scope_of=_scope),
         ],
         exception_handlers={HTTPException: on_http_exception},
     )
@@ -62,6 +76,11 @@ def _public(pages: Sequence[Route]) -> Callable[[str], bool]:
     paths = frozenset([*PROBES, *(page.path for page in pages)])
     patterns = [page.path_regex for page in pages if page.param_convertors]
     return lambda path: path in paths or any(pattern.fullmatch(path) for pattern in patterns)
+
+
+def _scope(path: str) -> Scope:
+    """What a key must allow to knock at ``path``."""
+    return Scope.JOBS if path.startswith(JOB_PATHS) else Scope.CHAT
 
 
 class Probes:
@@ -110,8 +129,3 @@ class Models:
             "max_images": model.max_images,
             "max_audios": model.max_audios,
         }
-
-
-def json_response(content: object, status: int = 200) -> Response:
-    """Compact JSON that nobody caches."""
-    return Response(to_json(content), status, {"cache-control": "no-cache"}, media_type=JSON)

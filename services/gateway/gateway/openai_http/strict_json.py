@@ -25,10 +25,10 @@ MAX_DIGITS = 40
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """The object that ``raw`` is. Raises HttpError."""
+def parse_object(raw: bytes, noun: str = "body") -> dict[str, Any]:
+    """The object that ``raw`` is; ``noun`` is what errors call it. Raises HttpError."""
     if sum(raw.count(mark) for mark in (b",", b":", b"[", b"{")) > MAX_STRUCTURE:
-        raise _refusal("The body has too many members.")
+        raise _refusal(f"The {noun} has too many members.")
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -38,14 +38,14 @@ def parse_object(raw: bytes) -> dict[str, Any]:
             parse_int=_bounded,
         )
     except UnicodeDecodeError as error:
-        raise _refusal(f"The body is not UTF-8 at byte {error.start}.") from error
+        raise _refusal(f"The {noun} is not UTF-8 at byte {error.start}.") from error
     except json.JSONDecodeError as error:
-        raise _refusal(f"The body is not JSON at line {error.lineno}, column {error.colno}.") from error
+        raise _refusal(f"The {noun} is not JSON at line {error.lineno}, column {error.colno}.") from error
     except RecursionError as error:
-        raise _refusal(f"The body is nested more than {MAX_DEPTH} deep.") from error
+        raise _refusal(f"The {noun} is nested more than {MAX_DEPTH} deep.") from error
     if not isinstance(value, dict):
-        raise _refusal("The body is a JSON object.")
-    _check_depth(value)
+        raise _refusal(f"The {noun} is a JSON object.")
+    _check_depth(value, noun)
     if _SURROGATE.search(raw):
         _check_characters(value)
     return value
@@ -79,14 +79,14 @@ def _bounded(digits: str) -> int:
     return int(digits)
 
 
-def _check_depth(value: dict[str, Any]) -> None:
+def _check_depth(value: dict[str, Any], noun: str) -> None:
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         inner = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
         level = [child for child in inner if isinstance(child, (dict, list))]
         if not level:
             return
-    raise _refusal(f"The body is nested more than {MAX_DEPTH} deep.")
+    raise _refusal(f"The {noun} is nested more than {MAX_DEPTH} deep.")
 
 
 def _check_characters(value: dict[str, Any]) -> None:

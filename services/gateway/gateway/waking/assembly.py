@@ -9,7 +9,7 @@ from functools import partial
 
 from gateway.admission.lanes import Lanes
 from gateway.backends import Decoder, Encoder
-from gateway.waking.demand_meter import DemandMeter, Metered
+from gateway.waking.demand_meter import DemandMeter, Metered, Source
 from gateway.waking.publisher import Publisher
 from gateway.waking.room import HeldBytes, RoomBounds, WaitingRoom
 from gateway.waking.rooms import WaitingRooms
@@ -30,6 +30,11 @@ class Waking:
     rooms: WaitingRooms
     publisher: Publisher | None
     """None where no autoscaler listens."""
+
+    def tell_of(self, source: Source) -> None:
+        """Has that demand published too, where an autoscaler listens."""
+        if self.publisher:
+            self.publisher.meter.add(source)
 
     async def close(self) -> None:
         """Ends its background work."""

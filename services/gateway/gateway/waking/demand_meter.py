@@ -1,8 +1,11 @@
-"""What this gateway knows of the demand for each modality: its lanes' loads, what is held, who is ready."""
+"""What this gateway knows of the demand for each modality: its lanes' loads, what is held, who is ready.
+
+Of what has no lane it is told by others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from gateway.admission.load import Load
@@ -38,15 +41,25 @@ class Metered(NamedTuple):
     """None for what never sleeps."""
 
 
+Source = Callable[[], Demand | None]
+"""Tells of something else's demand as of now; None while it is not known."""
+
+
 class DemandMeter:
     """See the module."""
 
     def __init__(self, metered: Mapping[Modality, Metered]) -> None:
         self._metered = metered
+        self._sources: list[Source] = []
+
+    def add(self, source: Source) -> None:
+        """Has what ``source`` knows told too."""
+        self._sources.append(source)
 
     def demands(self) -> list[Demand]:
         """All of it, as of now."""
-        return [_demand(modality, *metered) for modality, metered in self._metered.items()]
+        own = [_demand(modality, *metered) for modality, metered in self._metered.items()]
+        return [*own, *(told for source in self._sources if (told := source()))]
 
 
 def _demand(modality: Modality, service: Service, load: Load, room: Held | None) -> Demand:

@@ -25,7 +25,8 @@ class Publisher:
     """Speaks for one gateway, under a name of its own."""
 
     def __init__(self, link: RedisLink, gateway_id: str, meter: DemandMeter, interval_s: float) -> None:
-        self._link, self._gateway_id, self._meter, self._interval_s = link, gateway_id, meter, interval_s
+        self._link, self._gateway_id, self._interval_s = link, gateway_id, interval_s
+        self.meter = meter
         self._tasks = Tasks()
         self._waking: dict[Modality, asyncio.Task[None]] = {}
 
@@ -46,7 +47,7 @@ class Publisher:
 
     async def _publish_always(self) -> None:
         while True:
-            await _tried(demand.publish(self._link, self._gateway_id, self._meter.demands()))
+            await _tried(demand.publish(self._link, self._gateway_id, self.meter.demands()))
             await asyncio.sleep(self._interval_s)
 
 

@@ -147,9 +147,10 @@ def test_a_medium_waits_in_its_lane_by_its_work():
 
 
 def test_only_batch_gives_way():
-    kinds = {name: charges.priority(value) for name, value in decoder_pb2.Priority.items()}
+    kinds = {name: charges.priority(value, "") for name, value in decoder_pb2.Priority.items()}
     assert kinds == {
         "PRIORITY_UNSPECIFIED": Priority.LIVE,
         "PRIORITY_LIVE": Priority.LIVE,
         "PRIORITY_BATCH": Priority.BATCH,
     }
+    assert {charges.priority(value, "job_1") for value in decoder_pb2.Priority.values()} == {Priority.BATCH}

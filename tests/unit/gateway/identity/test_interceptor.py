@@ -23,7 +23,7 @@ from trichord import server
 from trichord.errors import InternalError
 from trichord.settings import ServiceSettings
 from trichord.status import from_rpc_error
-from trichord.v1 import gateway_pb2, gateway_pb2_grpc
+from trichord.v1 import gateway_pb2, gateway_pb2_grpc, jobs_pb2
 
 SERVICE = "trichord.v1.OmniService"
 PUT, CHAT = f"/{SERVICE}/PutMedia", f"/{SERVICE}/Chat"
@@ -32,6 +32,10 @@ REFLECTION = [f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo
 
 METHODS = [
     *(f"/{SERVICE}/{method.name}" for method in gateway_pb2.DESCRIPTOR.services_by_name["OmniService"].methods),
+    *(
+        f"/trichord.v1.JobService/{method.name}"
+        for method in jobs_pb2.DESCRIPTOR.services_by_name["JobService"].methods
+    ),
     *(f"/grpc.health.v1.Health/{method.name}" for method in health_pb2.DESCRIPTOR.services_by_name["Health"].methods),
     *REFLECTION,
 ]

@@ -14,6 +14,7 @@ import pytest
 
 import trichord
 from tests.metrics_lab import Page
+from tests.unit.gateway.lab import WARNINGS
 
 SOON_S = 30
 NOWHERE = "127.0.0.1:1"
@@ -60,7 +61,7 @@ NAMES = [
 async def test_the_page_is_at_its_own_port_with_every_name(unused_tcp_port: int) -> None:
     metrics = {"TRICHORD_GATEWAY_METRICS_LISTEN": f"127.0.0.1:{unused_tcp_port}"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRICHORD_")}
-    command = (sys.executable, "-W", "error", "-m", "gateway")
+    command = (sys.executable, *WARNINGS, "-m", "gateway")
     process = await asyncio.create_subprocess_exec(*command, env=environment | TOLD | metrics, stderr=PIPE)
     try:
         http_port = await listening(process)

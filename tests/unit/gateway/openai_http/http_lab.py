@@ -16,8 +16,10 @@ from starlette.routing import Route
 from gateway.admission.verdict import Budget
 from gateway.identity.guard import Call
 from gateway.identity.principal import Principal, Scope
+from gateway.jobs.desk import Jobs
 from gateway.openai_http.answering import ClusterCore
 from gateway.openai_http.desk import Desk
+from gateway.openai_http.job_desk import open_job_desk
 from gateway.openai_http.routes import build
 from gateway.openai_http.serving import RunningHttp, serve_http
 from gateway.openai_http.settings import HttpSettings
@@ -30,12 +32,12 @@ AUTHORIZED = {"authorization": f"Bearer {KEY}"}
 
 
 async def admit(call: Call, scope: Scope | None) -> Principal:
-    """Keys are ``key-of-TENANT``; that of ``batch`` may not chat."""
+    """Keys are ``key-of-TENANT``; that of ``batch`` may not chat, that of ``chatter`` may do nothing else."""
     scheme, _, key = (call.authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not key.startswith("key-of-"):
         raise UnauthenticatedError("Send your API key as a bearer token.")
     tenant = key.removeprefix("key-of-")
-    scopes = [Scope.JOBS] if tenant == "batch" else [Scope.CHAT]
+    scopes = {"batch": [Scope.JOBS], "chatter": [Scope.CHAT]}.get(tenant, [Scope.CHAT, Scope.JOBS])
     principal = Principal.of(tenant, "id", scopes, b"secret")
     principal.require(scope)
     return principal
@@ -101,10 +103,13 @@ def client_of(url: str, **options: Any) -> httpx2.AsyncClient:
 
 
 @contextlib.asynccontextmanager
-async def running_http(lab: Lab, **settings: Any) -> AsyncIterator[HttpLab]:
+async def running_http(lab: Lab, jobs: Jobs | None = None, **settings: Any) -> AsyncIterator[HttpLab]:
+    """``jobs``: None for a deployment that has none. Batches are kept going by ``desk.jobs.keeper``, not started."""
     told = HttpSettings(**{"drain_timeout_s": 0.2, **settings})
     budgets: list[Budget] = []
-    desk = Desk(told, ClusterCore(lab.cluster), admit, standing=lambda tenant: budgets)
+    core = ClusterCore(lab.cluster)
+    job_desk = open_job_desk(jobs, core, told, lab.cluster) if jobs else None
+    desk = Desk(told, core, admit, standing=lambda tenant: budgets, job_desk=job_desk)
     async with (
         serve_http(build(desk), told) as running,
         client_of(f"http://127.0.0.1:{running.port}", headers=AUTHORIZED) as client,

@@ -26,12 +26,14 @@ async def told(redis: RedisServer) -> AsyncIterator[RedisLink]:
         await link.close()
 
 
-async def vision(link: RedisLink, condition: Callable[[Demand], bool] = lambda _: True) -> Demand:
-    """What is told of vision, once something is that the condition holds for."""
+async def vision(
+    link: RedisLink, condition: Callable[[Demand], bool] = lambda _: True, modality: demand.Modality = "vision"
+) -> Demand:
+    """What is told of vision, or another, once something is that the condition holds for."""
     async with asyncio.timeout(SOON_S):
         while True:
             for one in await demand.read_all(link, 0.0):
-                if one.modality == "vision" and condition(one):
+                if one.modality == modality and condition(one):
                     return one
             await asyncio.sleep(0.02)
 
@@ -89,3 +91,14 @@ async def test_redis_away_costs_nothing(tmp_path: Path) -> None:
             assert (await vision(link, lambda one: one.num_held == 1)).num_held == 1
             sleepy.wake()
             assert kinds(await asyncio.wait_for(held, SOON_S))[-1] == "finished"
+
+
+async def test_what_others_know_is_told_too_once_they_do(own: tuple[SleepyLab, RedisServer]) -> None:
+    sleepy, redis = own
+    known: list[Demand] = []
+    sleepy.lab.cluster.waking.tell_of(lambda: known[0] if known else None)
+    async with told(redis) as link:
+        await vision(link)
+        assert "worker" not in {one.modality for one in await demand.read_all(link, 0.0)}
+        known.append(Demand(modality="worker", queued_cost=7))
+        assert (await vision(link, modality="worker")).queued_cost == 7

@@ -52,7 +52,7 @@ async function ask(method, path, body, output, signal) {
 }
 
 function tryForm(method, path, operation) {
-  const example = operation.requestBody?.content["application/json"].example;
+  const example = operation.requestBody?.content["application/json"]?.example;
   const body = example && element("textarea", { spellcheck: false, ariaLabel: "Request body" });
   if (body) body.value = JSON.stringify(example, null, 2);
   const address = element("input", { value: path.replace("{id}", "MODEL"), ariaLabel: "Path" });
