@@ -17,7 +17,7 @@ KAFKA_SETTING, STORE_SETTING, SPOOL_SETTING = "TRICHORD_JOBS_KAFKA", "TRICHORD_J
 SESSION_SETTING, INSTANCE_SETTING = "TRICHORD_JOBS_SESSION_TIMEOUT_S", "TRICHORD_WORKER_INSTANCE"
 """Set by a person, each is passed on as it is."""
 
-_SESSION_TIMEOUT_S = 5
+_SESSION_TIMEOUT_S = 4
 """The embedded broker takes half of it to let the first worker in, and all of it to notice that one was killed."""
 
 # Offsets to the cluster's port.

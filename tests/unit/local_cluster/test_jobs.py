@@ -75,7 +75,7 @@ def test_what_a_person_named_is_left_as_it_is() -> None:
 def test_the_embedded_queue_lets_a_worker_in_soon() -> None:
     """It takes half of a session to let the first in, and ten times as long for one with a name of its own."""
     told = processes_of(OWN)
-    assert {told[name].env[SESSION_SETTING] for name in ("gateway", "job-worker")} == {"5"}
+    assert {told[name].env[SESSION_SETTING] for name in ("gateway", "job-worker")} == {"4"}
     assert told["job-worker"].env[INSTANCE_SETTING] == ""
     named = processes_of(Jobs.of({SESSION_SETTING: "9", INSTANCE_SETTING: "mine"}, FOLDER, PROGRAM))
     assert not any(name in named["job-worker"].env for name in (SESSION_SETTING, INSTANCE_SETTING))
