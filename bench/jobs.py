@@ -17,8 +17,6 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
-
 from bench.cluster import machine, trichord
 from bench.measurements import put
 from bench.media import new_sound
@@ -28,6 +26,7 @@ from local_cluster.jobs import queue_address
 from local_cluster.state import RunDirectory
 from trichord.client import OmniClient, image, user
 from trichord.home import home
+from trichord.jobs import topic_contents
 from trichord.jobs.message import decode
 from trichord.jobs.settings import JobsSettings
 from trichord.jobs.topics import Topics
@@ -38,6 +37,7 @@ NUM_ITEMS, NUM_TOKENS = 1000, 16
 KILL_AT = (NUM_ITEMS // 3, 2 * NUM_ITEMS // 3)
 TEXTS_PER_S, QUIET_S = 8.0, 40.0
 CONCURRENCY = 8
+MAX_EVENTS = 100_000
 SETTINGS = {
     "TRICHORD_WORKER_CONCURRENCY": str(CONCURRENCY),
     # The embedded broker lets a restarted worker in sooner.
@@ -121,22 +121,10 @@ def kill_worker() -> None:
 
 def usage_events() -> list[jobs_pb2.UsageEvent]:
     """All that were ever sent, in no order."""
-    topic, consumer = (
-        Topics(JobsSettings.from_environment()).usage,
-        KafkaConsumer(bootstrap_servers=queue_address(PORT)),
-    )
-    try:
-        places = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
-        consumer.assign(places)
-        consumer.seek_to_beginning(*places)
-        ends, events = consumer.end_offsets(places), list[jobs_pb2.UsageEvent]()
-        while any(consumer.position(place) < end for place, end in ends.items()):
-            found = [record for records in consumer.poll(500).values() for record in records]
-            bodies = [decode(record.value, record.headers).body for record in found]
-            events += [body for body in bodies if isinstance(body, jobs_pb2.UsageEvent)]
-        return events
-    finally:
-        consumer.close()
+    settings = JobsSettings(kafka=queue_address(PORT))  # type: ignore[call-arg]  # the others have defaults
+    records = topic_contents.newest(settings, Topics(settings).usage, MAX_EVENTS)
+    bodies = [decode(record.value, record.headers).body for record in records]
+    return [body for body in bodies if isinstance(body, jobs_pb2.UsageEvent)]
 
 
 def figures(run: Run) -> dict[str, float]:

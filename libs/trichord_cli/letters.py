@@ -1,4 +1,4 @@
-"""Dead letters as they lie in the queue: read without a group, so that nobody's place moves. Knows no terminal."""
+"""Dead letters as they lie in the queue. Knows no terminal."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
-from kafka import KafkaConsumer, TopicPartition
 
-from trichord.errors import NotFoundError, RequestError, UnavailableError
-from trichord.jobs.connection import client_options, told_as_unavailable
+from trichord.errors import NotFoundError, RequestError
+from trichord.jobs import topic_contents
 from trichord.jobs.job_records import JobRecords
 from trichord.jobs.message import Message, body_as, decode
 from trichord.jobs.objects import open_store
 from trichord.jobs.settings import JobsSettings
 from trichord.jobs.topics import Topics
 from trichord.v1 import jobs_pb2
-
-SILENCE_S = 15.0
-"""Without a message for so long the queue is away: a first fetch takes some seconds."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +81,7 @@ class Letter:
 
 def read(settings: JobsSettings, limit: int) -> list[Letter]:
     """The newest ``limit`` dead letters, oldest first. Raises SettingsError without a queue, or UnavailableError."""
-    topic = Topics(settings).dead_letters
-    with told_as_unavailable():
-        consumer = KafkaConsumer(**client_options(settings, "trichord-dlq"), group_id=None, enable_auto_commit=False)
-        try:
-            records = _records(consumer, topic, limit)
-        finally:
-            consumer.close()
+    records = topic_contents.newest(settings, Topics(settings).dead_letters, limit)
     return sorted(map(_letter, records), key=lambda letter: (letter.time, letter.partition, letter.offset))[-limit:]
 
 
@@ -101,26 +91,6 @@ def items(queued: Sequence[jobs_pb2.QueuedItem], settings: JobsSettings) -> list
     Of two with one custom id the second is named by its job and place.
     """
     return asyncio.run(_items(queued, settings))
-
-
-def _records(consumer: KafkaConsumer, topic: str, limit: int) -> list[Any]:
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-    consumer.assign(partitions)
-    begins, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-    left = {}
-    for partition in partitions:
-        begin = max(begins[partition], ends[partition] - limit)
-        consumer.seek(partition, begin)
-        left[partition] = ends[partition] - begin
-    records: list[Any] = []
-    while sum(left.values()) > 0:
-        polled = consumer.poll(timeout_ms=int(SILENCE_S * 1000))
-        if not polled:
-            raise UnavailableError("The queue does not hand over its dead letters. Try again.", retry_after_s=5.0)
-        for partition, found in polled.items():
-            left[partition] = max(0, ends[partition] - found[-1].offset - 1)
-            records += [record for record in found if record.offset < ends[partition]]
-    return records
 
 
 def _letter(record: Any) -> Letter:
