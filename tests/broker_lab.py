@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -58,6 +59,7 @@ class Broker:
         """Accepts connections (the kernel does) and never answers."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)  # on a busy machine its threads go on for a while
 
     def restart(self) -> None:
         """Kills it and starts it again, empty."""

@@ -141,12 +141,14 @@ def command(
     model_env: Mapping[str, str],
     service: str = "",
     otlp_url: str = "",
+    exit_timeout_s: int = EXIT_TIMEOUT_S,
 ) -> Command:
     """How to start one server, loopback only, over a rendered repository.
 
     ``shm_prefix`` begins the names of its regions under /dev/shm and must be no other server's. ``threads`` is what
     OpenMP may use in each of its model processes. ``model_env`` reaches the models (``TRICHORD_MODEL_*``). With an
-    ``otlp_url`` it tells that collector, as ``service``, of requests that come with a trace context.
+    ``otlp_url`` it tells that collector, as ``service``, of requests that come with a trace context. Models that take
+    longer than ``exit_timeout_s`` to end are cut off, with the spans they had not sent.
     Raises ClusterError if this interpreter cannot be embedded.
     """
     argv = (
@@ -157,7 +159,7 @@ def command(
         "--disable-auto-complete-config",
         "--model-control-mode=none",
         "--strict-readiness=true",
-        f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
+        f"--exit-timeout-secs={exit_timeout_s}",
         "--grpc-address=127.0.0.1",
         f"--grpc-port={grpc_port}",
         f"--grpc-restricted-protocol={_CLOSED_PROTOCOLS}:admin={secrets.token_hex()}",

@@ -124,6 +124,11 @@ async def server(triton: runtime.Triton, identity_repository: Path) -> AsyncIter
         await process.wait()
 
 
+async def _metrics_page(server: runtime.Command) -> str:
+    url = f"http://127.0.0.1:{_option(server, 'metrics-port')}/metrics"
+    return await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
+
+
 async def test_a_model_runs_in_this_interpreters_environment(server: runtime.Command) -> None:
     """The identity model imports numpy through the backend's utilities: from this virtual environment or nowhere."""
     client = TritonClient(f"127.0.0.1:{_option(server, 'grpc-port')}", 1 << 20)
@@ -132,9 +137,10 @@ async def test_a_model_runs_in_this_interpreters_environment(server: runtime.Com
     await client.close()
     np.testing.assert_array_equal(outputs["Y"], values)
 
-    metrics = f"http://127.0.0.1:{_option(server, 'metrics-port')}/metrics"
-    page = await asyncio.to_thread(lambda: urllib.request.urlopen(metrics, timeout=10).read().decode())
-    assert 'nv_inference_request_success{model="identity",version="1"} 1' in page
+    counted = 'nv_inference_request_success{model="identity",version="1"} 1'
+    async with asyncio.timeout(10):
+        while counted not in await _metrics_page(server):  # noqa: ASYNC110  # it answers first, and counts then
+            await asyncio.sleep(0.05)
 
     async with grpc.aio.insecure_channel(f"127.0.0.1:{_option(server, 'grpc-port')}") as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -142,6 +142,7 @@ async def serving(
         model_env=model_env,
         service="the-triton",
         otlp_url=otlp_url,
+        exit_timeout_s=60,  # on a busy machine, models take longer to end than they are usually given
     )
     process = await asyncio.create_subprocess_exec(
         *command.argv, env={**os.environ, **command.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -156,7 +157,7 @@ async def serving(
     finally:
         await client.close()
         process.terminate()
-        await process.wait()
+        assert await process.wait() == 0, "models were cut off"
 
 
 async def encode_images(client: TritonClient, checkpoint: Path, count: int) -> None:
