@@ -33,14 +33,14 @@ def _read(
     scale,
     K: tl.constexpr,
     S: tl.constexpr,
-    D: tl.constexpr,
-    ROWS: tl.constexpr,
     SPAN: tl.constexpr,
 ):
     """What rows read of positions ``begin`` to ``end`` - 1, each up to its own: the running softmax.
 
     Returns the likeliest score of each row, the sum of the others' weights relative to it, and the values so weighted.
     """
+    ROWS: tl.constexpr = q_RD.shape[0]
+    D: tl.constexpr = q_RD.shape[1]
     likeliest = tl.full((ROWS,), float("-inf"), tl.float32)
     weight = tl.zeros((ROWS,), tl.float32)
     mixed_RD = tl.zeros((ROWS, D), tl.float32)
@@ -120,24 +120,8 @@ def attend(
     end = tl.minimum(length, begin + share)
 
     table = tables_BM + sequence * width_of_tables
-    likeliest, weight, mixed_RD = _read(
-        q_RD,
-        keys_PKSD,
-        key_scales_PKS,
-        values_PKSD,
-        value_scales_PKS,
-        table,
-        head,
-        position + query,
-        begin,
-        end,
-        scale,
-        K,
-        S,
-        D,
-        ROWS,
-        SPAN,
-    )
+    pages = keys_PKSD, key_scales_PKS, values_PKSD, value_scales_PKS, table
+    likeliest, weight, mixed_RD = _read(q_RD, *pages, head, position + query, begin, end, scale, K, S, SPAN)
     weight = tl.maximum(weight, 1e-30)  # an empty split weighs nothing: its likeliest is -inf
     mixed_RD = mixed_RD / weight[:, None]
     if SPLITS == 1:
