@@ -1,11 +1,13 @@
 """Work that is recorded once and replayed: CUDA graphs, or on the CPU the work itself.
 
-Knows callables; knows nothing of models.
+A recording is of fixed shapes, so there are recordings of few sizes, and work is padded to them. Knows callables; knows
+nothing of models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -58,3 +60,8 @@ class CudaCapture:
 def capture_for(device: torch.device) -> Capture:
     """How work on that device is recorded."""
     return CudaCapture(device) if device.type == "cuda" else run_again
+
+
+def at_least(value: int, sizes: Sequence[int]) -> int:
+    """The smallest of ascending sizes that is not below ``value``, which is not above the largest."""
+    return sizes[bisect_left(sizes, value)]

@@ -97,7 +97,7 @@ async def test_eight_chats_stream_interleaved(tiny_cluster):
 
     async def chat(number):
         async with OmniClient(tiny_cluster.gateway) as client:
-            async for event in client.chat([user(f"Say {number}")], sampling(max_tokens=40), timeout_s=60):
+            async for event in client.chat([user(f"Say {number}")], sampling(max_tokens=600), timeout_s=60):
                 if event.HasField("token"):
                     order.append(number)
 

@@ -10,7 +10,6 @@ Shapes: B windows of a bucket, M mel bands, T positions of a bucket, R rows, L t
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from audio_encoder.tower import AudioTower
-from trichord.cuda_graphs import Capture
+from trichord.cuda_graphs import Capture, at_least
 from trichord.model_config import AudioConfig
 
 WINDOWS = (1, 2, 4, 8, 16)
@@ -66,12 +65,12 @@ class RecordedTower:
         """Passes over windows of so many positions: the bucket and the indices of each."""
         alike = defaultdict(list)
         for index, length in enumerate(lengths):
-            alike[_at_least(length, self._positions)].append(index)
+            alike[at_least(length, self._positions)].append(index)
         for positions, indices in alike.items():
             most = min(WINDOWS[-1], PASS_POSITIONS // positions)
             for start in range(0, len(indices), most):
                 members = indices[start : start + most]
-                yield Bucket(positions, _at_least(len(members), WINDOWS)), members
+                yield Bucket(positions, at_least(len(members), WINDOWS)), members
 
 
 class _Pass:
@@ -105,8 +104,3 @@ class _Pass:
 
 def _num_positions(mel: Tensor) -> int:
     return mel.shape[1] // 2
-
-
-def _at_least(value: int, sizes: Sequence[int]) -> int:
-    """The smallest size that is not below ``value``."""
-    return sizes[bisect_left(sizes, value)]

@@ -1,7 +1,7 @@
 """The whole vision module: tiles of raw pixels in, embedding rows out, and how it is loaded.
 
-Tiles of all shapes run together, whichever request they belong to; a tile's rows do not depend on its company beyond
-rounding. Knows nothing of images, requests or Triton.
+Tiles of all shapes run together, whichever request they belong to, and on a GPU few of them padded to one length; a
+tile's rows do not depend on its company beyond rounding. Knows nothing of images, requests or Triton.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from torch import Tensor, nn
 
 from trichord.checkpoint.layout import PREFIXES
 from trichord.checkpoint.weights import load_into
+from trichord.cuda_graphs import Capture, capture_for
 from trichord.media.slicing import TileShape
 from trichord.model_config import ModelConfig
 from trichord.settings import ModelSettings
 from vision_encoder.packing import PATCHES_PER_PASS, passes
 from vision_encoder.positions import position_ids
+from vision_encoder.recorded import RecordedPasses
 from vision_encoder.resampler import Resampler
-from vision_encoder.tower import CHANNELS, VisionTower
-
-MIDDLE = 127.5
-"""Pixel values 0..255 become (x - 127.5) / 127.5: in [-1, 1], and x - 127.5 is exact in bfloat16."""
+from vision_encoder.tower import CHANNELS, VisionTower, normalised
 
 
 class VisionEncoder(nn.Module):
@@ -37,6 +36,12 @@ class VisionEncoder(nn.Module):
         self.resampler = Resampler(config.resampler, vision_size=vision.hidden_size, hidden_size=config.llm.hidden_size)
         self.positions_per_side = vision.positions_per_side
         self.patch_values = CHANNELS * vision.patch_size**2
+        self._config = config
+        self._recorded: RecordedPasses | None = None
+
+    def record(self, capture: Capture) -> None:
+        """Records passes over few tiles, for which these are padded; the weights stay as and where they are."""
+        self._recorded = RecordedPasses(self.vpm, self.resampler, self._config, capture)
 
     def forward(self, patches: Tensor, shapes: Sequence[TileShape]) -> list[Tensor]:
         """Rows [queries, hidden] of each tile, in order.
@@ -53,11 +58,17 @@ class VisionEncoder(nn.Module):
 
     def _encode(self, tiles: Sequence[Tensor], shapes: Sequence[TileShape]) -> list[Tensor]:
         """uint8 [L, 3 * patch * patch] of each tile, tiles of one shape side by side, to [queries, hidden] of each."""
+        if self._recorded and self._recorded.takes(shapes):
+            return self._recorded(tiles, shapes)
+        return self._packed(tiles, shapes)
+
+    def _packed(self, tiles: Sequence[Tensor], shapes: Sequence[TileShape]) -> list[Tensor]:
+        """The same without padding."""
         weight = self.resampler.proj
-        pixels = torch.cat(list(tiles)).to(weight.device).to(weight.dtype)  # bytes travel, not numbers
+        pixels = normalised(torch.cat(list(tiles)).to(weight.device), weight.dtype)  # bytes travel, not numbers
         places = np.concatenate([position_ids(*shape, self.positions_per_side) for shape in shapes])
         lengths = [len(tile) for tile in tiles]
-        states = self.vpm((pixels - MIDDLE) / MIDDLE, torch.from_numpy(places).to(weight.device), lengths)
+        states = self.vpm(pixels, torch.from_numpy(places).to(weight.device), lengths)
         runs = [(shape, len(list(members))) for shape, members in groupby(shapes)]
         parts = torch.split(states, [shape.height * shape.width * count for shape, count in runs])
         return [
@@ -76,4 +87,7 @@ def load(settings: ModelSettings, device: str) -> VisionEncoder:
     with torch.device("meta"):
         encoder = VisionEncoder(config)
     load_into(encoder, settings.checkpoint, PREFIXES["vision"], getattr(torch, settings.dtype or config.dtype))
-    return encoder.eval().requires_grad_(False).to(device)
+    encoder.eval().requires_grad_(False).to(device)
+    if torch.device(device).type == "cuda":
+        encoder.record(capture_for(torch.device(device)))
+    return encoder

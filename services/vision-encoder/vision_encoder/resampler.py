@@ -35,9 +35,12 @@ class Resampler(nn.Module):
 
     def forward(self, states: Tensor, height: int, width: int) -> Tensor:
         """[N, H * W, V] to [N, Q, D]; patches are row-major."""
+        return self.rows(states, sincos_2d(height, width, len(self.proj), states.device))
+
+    def rows(self, states: Tensor, positions: Tensor, seen: Tensor | None = None) -> Tensor:
+        """[N, L, V] at positions [L, D] or [N, L, D] to [N, Q, D]; ``seen``: see ``attention.attend``."""
         values = self.ln_kv(self.kv_proj(states))
-        positions = sincos_2d(height, width, values.shape[-1], values.device).to(values.dtype)
-        rows = self.attn(self.ln_q(self.query), values + positions, values)
+        rows = self.attn(self.ln_q(self.query), values + positions.to(values.dtype), values, seen)
         return self.ln_post(rows) @ self.proj  # type: ignore[no-any-return]
 
 
@@ -51,14 +54,14 @@ class CrossAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_size))
         self.out_proj = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
         """Queries [Q, D], keys and values [N, L, D] to [N, Q, D]."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
             functional.linear(states, weight, bias)
             for states, weight, bias in zip((queries, keys, values), weights, biases, strict=True)
         )
-        mixed = attend(q.expand(len(k), -1, -1), k, v, self.num_heads)
+        mixed = attend(q.expand(len(k), -1, -1), k, v, self.num_heads, seen)
         return self.out_proj(mixed)  # type: ignore[no-any-return]
 
 
@@ -68,13 +71,13 @@ def sincos_2d(height: int, width: int, size: int, device: torch.device) -> Tenso
     Each half is sines, then cosines, of the index at wavelengths that grow geometrically. Indices are not scaled to the
     tile, so any shape has positions.
     """
-    cols = _sincos(width, size // 2, device).expand(height, -1, -1)
-    rows = _sincos(height, size // 2, device)[:, None].expand(-1, width, -1)
+    cols = sincos(width, size // 2, device).expand(height, -1, -1)
+    rows = sincos(height, size // 2, device)[:, None].expand(-1, width, -1)
     return torch.cat([cols, rows], dim=-1).flatten(0, 1)
 
 
-def _sincos(count: int, size: int, device: torch.device) -> Tensor:
-    """[count, size]: sines and cosines of 0 .. count - 1, computed in double, as their arguments reach hundreds."""
+def sincos(count: int, size: int, device: torch.device) -> Tensor:
+    """[count, size]: float32 sines and cosines of 0 .. count - 1, made in double, as their arguments reach hundreds."""
     channel = torch.arange(size // 2, dtype=torch.float64, device=device)
     index = torch.arange(count, dtype=torch.float64, device=device)
     angle = index[:, None] * LONGEST_PERIOD ** (-channel / (size // 2))

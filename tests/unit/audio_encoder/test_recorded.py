@@ -13,7 +13,8 @@ from torch import Tensor
 from audio_encoder.encoder import AudioEncoder
 from audio_encoder.recorded import PASS_POSITIONS, WINDOWS
 from audio_encoder.tower import AudioTower
-from trichord.cuda_graphs import Work, capture_for, run_again
+from tests.graphs_lab import tape
+from trichord.cuda_graphs import Work, capture_for
 from trichord.model_config import AudioConfig
 
 MakeTower = Callable[[AudioConfig], AudioTower]
@@ -26,7 +27,7 @@ def sound(num_samples: int, seed: int = 0, loudness: float = 0.1) -> Tensor:
 
 @pytest.fixture(scope="module")
 def recorded(audio_config: AudioConfig, make_tower: MakeTower) -> AudioEncoder:
-    return AudioEncoder(make_tower(audio_config), audio_config, run_again)
+    return AudioEncoder(make_tower(audio_config), audio_config, tape)
 
 
 # Around the end of the only bucket: 64 positions are 20 480 samples and 159 more. Longer ones are not recorded.
@@ -46,7 +47,7 @@ def test_padded_rows_are_those_of_windows_alone(
 @pytest.mark.parametrize("changes", [{"avg_pool": False}, {"add_bos_eos": False}, {"codebook_size": 9}, {"n_ctx": 60}])
 def test_other_shapes_of_tower(audio_config: AudioConfig, make_tower: MakeTower, changes: dict[str, object]) -> None:
     config = audio_config.model_copy(update=changes)
-    plain, padded = (AudioEncoder(make_tower(config), config, capture) for capture in (None, run_again))
+    plain, padded = (AudioEncoder(make_tower(config), config, capture) for capture in (None, tape))
     windows = [sound(length, length) for length in (16_000, 700, 15_500)]
     for rows, window in zip(padded.encode(windows), windows, strict=True):
         torch.testing.assert_close(rows, plain.encode([window])[0], **NEAR)
@@ -88,7 +89,7 @@ def test_every_bucket_is_recorded_once_and_short_windows_are_replays(
 
 def test_no_pass_is_larger_than_what_is_recorded(audio_config: AudioConfig, make_tower: MakeTower) -> None:
     config = audio_config.model_copy(update={"n_ctx": 300})
-    plain, padded = (AudioEncoder(make_tower(config), config, capture) for capture in (None, run_again))
+    plain, padded = (AudioEncoder(make_tower(config), config, capture) for capture in (None, tape))
     windows = [sound(81_000, seed) for seed in range(PASS_POSITIONS // 256 + 1)]  # 253 positions each
     for rows, expected in zip(padded.encode(windows), plain.encode(windows), strict=True):
         torch.testing.assert_close(rows, expected, **NEAR)
