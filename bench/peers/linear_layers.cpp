@@ -53,11 +53,11 @@ class LinearLayers {
     for (int panel = share.begin; panel < share.end; ++panel) {
       const Byte* weights = matrix.panels + panel * matrix.panel_bytes;
       const Byte* following = fetches ? weights + matrix.panel_bytes : nullptr;
-      const Byte* fetch = panel + 1 < share.end ? following : next_panel;
+      const Fetch fetch{panel + 1 < share.end ? following : next_panel};
       for (int block = 0; block < num_blocks; ++block) {
         const int begin = num_rows * block / num_blocks, end = num_rows * (block + 1) / num_blocks;
         format_.kernels[end - begin - 1](tile, inputs_[begin], inputs_.row_bytes(), matrix.inputs, weights,
-                                         block + 1 < num_blocks ? nullptr : fetch);
+                                         block + 1 < num_blocks ? Fetch{} : fetch);
         for (int row = begin; row < end; ++row) {
           const std::size_t at = static_cast<std::size_t>(row) * matrix.num_panels + panel;
           std::copy_n(tile + (row - begin) * kPanel, kPanel, products + at * kPanel);

@@ -1,8 +1,9 @@
 """Tokens held back for a moment, so that many streams do not cost a message a token.
 
-A message's way through Triton, front and gateway costs about as much processor time as a token of a small model. So the
-first token of an answer goes at once, and what follows in batches, the larger the more streams there are; of a stream
-alone nobody can tell, its text still comes at the rate of a film. Knows nothing of what carries the messages.
+A message's way through Triton and front costs about as much processor time as a token of a small model. So the first
+token of an answer goes at once, and what follows in batches, the larger the more streams there are and the fewer cores;
+of a stream alone nobody can tell, its text still comes at the rate of a film. Knows nothing of what carries the
+messages.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ from trichord.errors import TrichordError
 
 BASE_HOLD_MS = 15.0
 """Time between two messages of a stream alone."""
-HOLD_PER_STREAM_MS = 2.0
-"""What each further stream in progress adds to it."""
+MESSAGE_COST_MS = 1.0
+"""Processor time of a message up to its reader, measured on two cores (docs/measurements.md)."""
+MESSAGES_SHARE = 0.1
+"""Of the machine's processor time, what messages may take: each further stream adds so much to the time between two."""
 
 
 class Pace:
     """How long the streams of one engine hold their tokens. Used by the engine's thread alone."""
 
-    def __init__(self, max_hold_ms: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """``max_hold_ms`` is the longest between two messages of a stream that goes on; 0 sends every token at once."""
+    def __init__(self, max_hold_ms: float, num_cores: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``max_hold_ms`` is the longest between two messages of a stream that goes on; 0 sends every token at once.
+
+        ``num_cores``: of the machine, or what of it the process may use.
+        """
         self._max_hold_ms, self.clock = max_hold_ms, clock
+        self._hold_per_stream_ms = MESSAGE_COST_MS / (MESSAGES_SHARE * num_cores)
         self._streams: WeakSet[CoalescingSink] = WeakSet()
         self._held: dict[CoalescingSink, float] = {}
 
@@ -38,7 +45,7 @@ class Pace:
 
     def hold_s(self) -> float:
         """Seconds between two messages of one stream, as busy as it is now."""
-        return min(self._max_hold_ms, BASE_HOLD_MS + (len(self._streams) - 1) * HOLD_PER_STREAM_MS) / 1e3
+        return min(self._max_hold_ms, BASE_HOLD_MS + (len(self._streams) - 1) * self._hold_per_stream_ms) / 1e3
 
     def hold(self, stream: CoalescingSink, until_s: float) -> None:
         """Remembers that a stream holds tokens that should go at ``until_s``."""

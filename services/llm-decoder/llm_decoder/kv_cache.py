@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm_decoder.huge_pages import huge_zeros
 from llm_decoder.llama import Llama
 from llm_decoder.paged_rows import PagedRows
 from llm_decoder.step_input import StepInput
@@ -22,8 +23,7 @@ class KvCache:
     def __init__(self, config: LlmConfig, num_blocks: int, block_size: int, dtype: torch.dtype, device: str) -> None:
         shape = (config.num_hidden_layers, num_blocks, config.num_key_value_heads, block_size, config.head_dim)
         self.block_size = block_size
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys, self.values = (_zeros(shape, dtype, device) for _ in range(2))
         has_scales = dtype == torch.int8
         self.key_scales = torch.zeros(shape[:-1], device=device) if has_scales else None
         self.value_scales = torch.zeros(shape[:-1], device=device) if has_scales else None
@@ -42,6 +42,10 @@ class KvCache:
             PagedRows(self.keys[layer], self.key_scales[layer]),
             PagedRows(self.values[layer], self.value_scales[layer]),
         )
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
+    return huge_zeros(shape, dtype) if device == "cpu" else torch.zeros(shape, dtype=dtype, device=device)
 
 
 class TorchForward:

@@ -47,7 +47,7 @@ class EngineSettings(Settings):
         16, ge=1, description="Prompt tokens of a step for each decoding sequence's patience; see scheduler.Limits."
     )
     max_hold_ms: float = Field(
-        60.0,
+        120.0,
         ge=0,
         le=1000,
         description="Longest between two messages of one of many streams, in milliseconds; 0: one a token.",

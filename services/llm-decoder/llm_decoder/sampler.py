@@ -40,7 +40,8 @@ class Sampler:
             drawn = [requests[i] for i in drawing]
             # The argmax of logits plus Gumbel noise is a draw from their softmax (Gumbel-max trick).
             logits_BV[drawing] = truncate(logits_BV[drawing], drawn) + noise(drawn, logits_BV)
-        token_ids = logits_BV.argmax(dim=-1).tolist()
+        # numpy's is six times as fast as torch's on a CPU.
+        token_ids = logits_BV.cpu().numpy().argmax(axis=-1).tolist()
         logprobs: list[Sequence[Mapping[int, float]]] = [()] * len(requests)
         for row_V, i in zip(told_BV, telling, strict=True):
             logprobs[i] = [_likeliest(row_V, token_ids[i], requests[i].sampling.logprobs or 0)]

@@ -6,6 +6,7 @@ Knows the wire of model ``llama`` (its config.pbtxt); knows nothing of how token
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +32,8 @@ from trichord.telemetry import names
 from trichord.triton.model_tracing import parent_of, record_queue
 
 ASK_PERIOD_S = 0.25
-"""Seconds between two questions to Triton whether a request was cancelled: each is a round trip between processes."""
+"""Seconds between two questions to Triton whether a request was cancelled: each is a round trip between processes, for
+which the engine does not wait."""
 
 
 class TritonRequests:
@@ -40,7 +42,7 @@ class TritonRequests:
     def __init__(self, pb_utils: Any, engine: Engine, backend: Backend, max_hold_ms: float, grammars: Grammars) -> None:
         """``max_hold_ms``: see ``coalescing.Pace``."""
         self._pb_utils, self._engine, self._backend = pb_utils, engine, backend
-        self._grammars, self._pace, self._courier = grammars, Pace(max_hold_ms), Courier()
+        self._grammars, self._pace, self._courier = grammars, Pace(max_hold_ms, len(os.sched_getaffinity(0))), Courier()
         self._sinks: WeakValueDictionary[str, TritonSink] = WeakValueDictionary()
 
     def take(self, request: Any) -> None:
@@ -143,6 +145,7 @@ class TritonSink:
         self._pb_utils, self._sender, self._courier = pb_utils, response_sender, courier
         self._num_open = 0
         self._ask_s = time.monotonic() + ASK_PERIOD_S
+        self._was_cancelled = False
         self.is_full = False
         """Whether so much is undelivered that the samples should rest."""
         self.ended_samples: frozenset[int] = frozenset()
@@ -160,8 +163,11 @@ class TritonSink:
         now_s = time.monotonic()
         if now_s >= self._ask_s:
             self._ask_s = now_s + ASK_PERIOD_S
-            return bool(self._sender.is_cancelled())
-        return False
+            self._courier.send(self._ask)
+        return self._was_cancelled
+
+    def _ask(self) -> None:
+        self._was_cancelled = bool(self._sender.is_cancelled())
 
     def send(self, tensors: Mapping[str, torch.Tensor], *, is_last: bool) -> None:
         """Sends one response; ``is_last`` if it is its sample's last."""

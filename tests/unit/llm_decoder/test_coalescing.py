@@ -6,12 +6,15 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from llm_decoder.coalescing import BASE_HOLD_MS, HOLD_PER_STREAM_MS, Pace
+from llm_decoder.coalescing import BASE_HOLD_MS, Pace
 from llm_decoder.request import Finish
 from llm_decoder.timings import Timings
 from tests.fakes import CollectingSink
 from trichord.errors import InternalError
 
+NUM_CORES = 4
+HOLD_PER_STREAM_MS = 2.5
+"""On so many cores: a millisecond for each message, and a tenth of the cores for all."""
 TIMINGS = Timings(*[0.0] * len(Timings._fields))
 
 
@@ -37,7 +40,7 @@ class Messages(CollectingSink):
 
 def streams(num: int, max_hold_ms: float = 1000.0):
     clock = Clock()
-    pace = Pace(max_hold_ms, clock)
+    pace = Pace(max_hold_ms, NUM_CORES, clock)
     sinks = [Messages(clock) for _ in range(num)]
     return clock, pace, sinks, [pace.coalesced(sink) for sink in sinks]
 

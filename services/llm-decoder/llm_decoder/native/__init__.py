@@ -4,11 +4,11 @@
 
     step.py       NativeStep: a model, a paged cache, and the call
     packing.py    weights in the order that the kernels read them
-    memory.py     huge pages
     build.py      the library: compiled, kept, loaded, or why not
     step.cpp      the layers, one after another
     panels.h      products with packed weights, bf16 and int8
     attention.h   the paged cache and attention over it
+    ahead.h       what attention will read, asked for before it does
     batch.h       what a step is asked, and the check of it
     rows.h        scratch memory
     team.h        threads and their barrier

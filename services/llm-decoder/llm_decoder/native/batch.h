@@ -28,6 +28,9 @@ struct Batch {
   std::int32_t num_tokens, num_sequences, max_blocks, num_logits;
 
   int num_queries(int sequence) const { return query_starts[sequence + 1] - query_starts[sequence]; }
+  int num_blocks(int sequence, const Shape& shape) const {
+    return (context_lens[sequence] + shape.block_size - 1) / shape.block_size;
+  }
   const std::int32_t* blocks(int sequence) const {
     return block_tables + static_cast<std::int64_t>(sequence) * max_blocks;
   }
@@ -46,8 +49,8 @@ inline const char* refusal_of_sequence(const Shape& shape, const Batch& batch, i
   if (context < num_queries) return "a context is shorter than its own new tokens";
   if (context > static_cast<std::int64_t>(batch.max_blocks) * shape.block_size)
     return "a context is longer than its block table";
-  const int num_blocks = (context + shape.block_size - 1) / shape.block_size;
-  if (!all_within(batch.blocks(sequence), num_blocks, shape.num_blocks)) return "a block is outside the cache";
+  if (!all_within(batch.blocks(sequence), batch.num_blocks(sequence, shape), shape.num_blocks))
+    return "a block is outside the cache";
   return nullptr;
 }
 

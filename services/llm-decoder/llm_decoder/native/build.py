@@ -70,7 +70,10 @@ def _compile(path: Path) -> None:
 
 def _run(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=MAX_COMPILE_S)  # noqa: S603 - our own words
+        # The locale of Triton's interpreter may be ASCII, a compiler's is not.
+        done = subprocess.run(  # noqa: S603 - our own words
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=MAX_COMPILE_S
+        )
     except FileNotFoundError as error:
         raise FeatureOffError(f"The native step needs a C++ compiler: there is no {command[0]}.") from error
     except subprocess.SubprocessError as error:

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm_decoder.huge_pages import huge_zeros
 from llm_decoder.llama import Layer, Llama
-from llm_decoder.native.memory import huge_zeros
 from trichord.model_config import LlmConfig
 
 Format = Literal["bf16", "int8"]

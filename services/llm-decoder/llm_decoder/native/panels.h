@@ -21,11 +21,25 @@ constexpr int kPanel = 32;    // output channels: two vectors of float sums
 constexpr int kMaxRows = 12;  // 12 x 2 sums, 2 weights and a broadcast activation fill the 32 registers
 constexpr int kGroup = 32;    // inputs that share an int8 scale, in weights as in activations
 constexpr int kLine = 64;     // bytes of a cache line
+constexpr int kBf16GroupBytes = kPanel * kGroup * 2;
+constexpr int kPageBytes = kBf16GroupBytes;
 constexpr int kInt8GroupBytes = kPanel * (kGroup + 2);  // 32 bf16 scales, then the weights
 
 inline void prefetch(const Byte* memory, int num_bytes) {
   for (int at = 0; at < num_bytes; at += kLine) _mm_prefetch(memory + at, _MM_HINT_T1);
 }
+
+// What a kernel asks for from memory while it computes, piece by piece: one for each group of inputs.
+struct Fetch {
+  const Byte* panel = nullptr;         // of weights, or
+  const Byte* const* pages = nullptr;  // kPageBytes each, wherever they are,
+  std::size_t offset = 0;              // so far from there
+
+  const Byte* piece(int group, int bytes_per_group) const {
+    if (pages) return pages[group] + offset;
+    return panel ? panel + group * bytes_per_group : nullptr;
+  }
+};
 
 // The tile that a kernel fills: row by row, 32 floats each.
 using Tile = float[kMaxRows * kPanel];
@@ -67,17 +81,20 @@ inline __attribute__((always_inline)) void store(float* tile, std::size_t stride
   }
 }
 
-// tile = rows x panel. `fetch`, unless null, is a panel that will be needed next: it is asked for from memory meanwhile.
+// tile = rows x panel; `fetch` is what will be needed next.
 using PanelKernel = void (*)(float* tile, const Byte* rows, std::size_t row_bytes, int inputs, const Byte* panel,
-                             const Byte* fetch);
+                             const Fetch& fetch);
 
 template <int kRows>
 void bf16_panel(float* tile, const Byte* rows, std::size_t row_bytes, int inputs, const Byte* panel,
-                const Byte* fetch) {
+                const Fetch& fetch) {
   __m512 sum[kRows][2];
   clear(sum);
-  accumulate(sum, reinterpret_cast<const Bf16*>(rows), row_bytes / sizeof(Bf16), panel, panel + kLine, 2 * kLine,
-             inputs / 2, fetch);
+  for (int group = 0; group < inputs / kGroup; ++group) {
+    const Byte* weights = panel + group * kBf16GroupBytes;
+    accumulate(sum, reinterpret_cast<const Bf16*>(rows) + group * kGroup, row_bytes / sizeof(Bf16), weights,
+               weights + kLine, 2 * kLine, kGroup / 2, fetch.piece(group, kBf16GroupBytes));
+  }
   store(tile, kPanel, sum);
 }
 
@@ -124,10 +141,11 @@ inline __attribute__((always_inline)) void accumulate_group(float* tile, const B
 
 template <int kRows>
 void int8_panel(float* tile, const Byte* rows, std::size_t row_bytes, int inputs, const Byte* panel,
-                const Byte* fetch) {
+                const Fetch& fetch) {
   std::fill(tile, tile + kRows * kPanel, 0.0f);
   for (int group = 0; group < inputs / kGroup; ++group) {
-    if (fetch) prefetch(fetch + group * kInt8GroupBytes, kInt8GroupBytes);
+    if (const Byte* piece = fetch.piece(group, kInt8GroupBytes))
+      prefetch(piece, fetch.pages ? kPageBytes : kInt8GroupBytes);
     accumulate_group<kRows>(tile, rows + group * kGroup, rows + inputs + group * sizeof(Int8Group), row_bytes,
                             panel + group * kInt8GroupBytes);
     // The sums rest in the tile: were they kept in registers too, those of a group would no longer fit.
@@ -161,7 +179,7 @@ struct Format {
 
 template <int... kRows>
 const Format& format(bool int8, std::integer_sequence<int, kRows...>) {
-  static constexpr Format kBf16{{bf16_panel<kRows + 1>...}, kPanel * kGroup * 2};
+  static constexpr Format kBf16{{bf16_panel<kRows + 1>...}, kBf16GroupBytes};
   static constexpr Format kInt8{{int8_panel<kRows + 1>...}, kInt8GroupBytes};
   return int8 ? kInt8 : kBf16;
 }

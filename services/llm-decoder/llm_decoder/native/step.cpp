@@ -9,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include "ahead.h"
 #include "attention.h"
 #include "batch.h"
 #include "panels.h"
@@ -98,6 +99,7 @@ class Step {
   Rows<Bf16> gated_;
   Rows<Byte> units_;  // either of these as int8
   Team team_;
+  Ahead ahead_;
 };
 
 Step::Step(const Shape& shape, const Tensors& tensors, int num_threads)
@@ -111,7 +113,8 @@ Step::Step(const Shape& shape, const Tensors& tensors, int num_threads)
       inputs_(std::max(shape.hidden, shape.attended())),
       gated_(shape.intermediate),
       units_(int8_row_bytes(std::max({shape.hidden, shape.attended(), shape.intermediate}))),
-      team_(num_threads) {
+      team_(num_threads),
+      ahead_(shape, cache_, team_) {
   const Byte* at = tensors.weights;
   const auto take = [&](int outputs, int inputs) {
     const Matrix matrix{at, inputs, outputs / kPanel, format_.panel_bytes(inputs)};
@@ -129,6 +132,7 @@ void Step::run(const Batch& batch, float* logits) {
   batch_ = &batch;
   reserve(batch.num_tokens);
   attention_.plan(batch);
+  ahead_.plan(batch);
   team_.run([&](int rank) { run(logits, rank); });
 }
 
@@ -142,6 +146,7 @@ void Step::reserve(int num_tokens) {
 
 void Step::run(float* logits, int rank) {
   load(rank);
+  ahead_.begin(0, rank);
   for (int layer = 0; layer < shape_.layers; ++layer) run_layer(layer, rank);
   const Range rows = team_.share(batch_->num_logits, rank);
   for (int row = rows.begin; row < rows.end; ++row) normalise(batch_->logit_rows[row], norm(2 * shape_.layers), row);
@@ -163,6 +168,7 @@ void Step::run_layer(int index, int rank) {
            [=, this](int row, int panel, const Sums& sums) { place(index, row, panel, sums); });
   team_.barrier();
   attention_.run(index, queries_[0], [this](const Task& task, const Softmax& softmax) { read_out(task, softmax); });
+  ahead_.begin(index + 1, rank);
   team_.barrier();
   multiply(layer.output, layer.gate_up, inputs_, num_tokens, rank, add_row);
   team_.barrier();
@@ -175,7 +181,8 @@ void Step::run_layer(int index, int rank) {
   team_.barrier();
 }
 
-// Calls finish(row, panel, sums) for every row and every panel of this rank's share; then asks for what it reads next.
+// Calls finish(row, panel, sums) for every row and every panel of this rank's share. A panel goes over the rows block
+// by block: the last block asks for the next panel meanwhile, those before it for what attention will read.
 template <class Finish>
 void Step::multiply(const Matrix& matrix, const Matrix& next, const Rows<Bf16>& rows, int num_rows, int rank,
                     Finish finish) {
@@ -187,11 +194,11 @@ void Step::multiply(const Matrix& matrix, const Matrix& next, const Rows<Bf16>& 
   for (int panel = share.begin; panel < share.end; ++panel) {
     const Byte* weights = matrix.panels + panel * matrix.panel_bytes;
     const Byte* following = num_rows > kStreamedRows ? weights + matrix.panel_bytes : nullptr;
-    const Byte* fetch = panel + 1 < share.end ? following : first_panel(next, rank);
+    const Fetch next_panel{panel + 1 < share.end ? following : first_panel(next, rank)};
     for (int block = 0; block < num_blocks; ++block) {
       const int begin = num_rows * block / num_blocks, end = num_rows * (block + 1) / num_blocks;
-      format_.kernels[end - begin - 1](tile, inputs + begin * row_bytes, row_bytes, matrix.inputs, weights,
-                                       block + 1 < num_blocks ? nullptr : fetch);
+      const Fetch fetch = block + 1 < num_blocks ? ahead_.take(matrix.inputs / kGroup, rank) : next_panel;
+      format_.kernels[end - begin - 1](tile, inputs + begin * row_bytes, row_bytes, matrix.inputs, weights, fetch);
       for (int row = begin; row < end; ++row) finish(row, panel, Sums(tile + (row - begin) * kPanel));
     }
   }

@@ -66,9 +66,11 @@ class Team {
     meeting_.wait(meeting, std::memory_order_acquire);
   }
 
+  int size() const { return size_.load(std::memory_order_relaxed); }
+
   // This rank's part of `count` items, in order, as even as can be.
   Range share(int count, int rank) const {
-    const auto bound = [&](int r) { return static_cast<int>(static_cast<long>(count) * r / size_); };
+    const auto bound = [&](int r) { return static_cast<int>(static_cast<long>(count) * r / size()); };
     return {bound(rank), bound(rank + 1)};
   }
 

@@ -73,6 +73,15 @@ def test_a_compiler_that_fails_leaves_nothing(directory, monkeypatch):
     assert not list(directory.iterdir())
 
 
+def test_a_compiler_may_say_anything(directory, tmp_path, monkeypatch):
+    script = tmp_path / "c++"
+    script.write_text("#!/bin/sh\nprintf '\\377' >&2\nexit 1\n")  # no text in any encoding that we would expect
+    script.chmod(0o700)
+    monkeypatch.setattr(build, "COMPILER", str(script))
+    with pytest.raises(FeatureOffError, match="could not be compiled"):
+        build.library()
+
+
 def test_a_home_that_cannot_be_written_is_told(tmp_path, directory, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv(home.VARIABLE, str(tmp_path / "file"))

@@ -1,4 +1,4 @@
-"""Memory for what a step streams. Knows only bytes."""
+"""Memory on the CPU for what every step reads: weights, keys and values. Knows only bytes."""
 
 from __future__ import annotations
 
