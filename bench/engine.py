@@ -25,7 +25,7 @@ from bench import measurements
 from bench.peers.peer import Contestant, Peer, PeerError
 from bench.prompts import Prompt, Prompts
 from bench.report import section
-from bench.results import LongPrompt, Results
+from bench.results import LongPrompt, Results, between
 from bench.scores import Score
 from bench.streams import Figures, Times, all_started_s, gaps, percentile
 from trichord.checkpoint.locate import directory_of
@@ -79,10 +79,13 @@ class Bench:
     def _round(self, index: int) -> None:
         for concurrency in CONCURRENCIES:
             prompts = self._prompts.take(concurrency, PROMPT_TOKENS)
-            self.results.floors[concurrency].append(self._floor.ask("floors", num_rows=concurrency))
+            floor = self._floor.ask("floors", num_rows=concurrency)
             for name in _rotated(list(self._peers), index):
-                if times := self._generate(name, prompts, self._plan.num_tokens):
+                times = self._generate(name, prompts, self._plan.num_tokens)
+                before, floor = floor, self._floor.ask("floors", num_rows=concurrency)
+                if times:
                     self.results.runs[name, concurrency].append(Figures.of(times))
+                    self.results.floors[name, concurrency].append(between(before, floor))
         for name in (who.ENGINE, who.TRITON):
             if name in self._peers:
                 self.results.long_prompts[name].append(self._long_prompt(self._peers[name]))

@@ -36,7 +36,7 @@ def _lines(results: Results, machine: str, plan: str) -> Iterator[str]:
     yield "## The decode engine on a CPU"
     yield f"\n{machine}. {plan} Versions: {', '.join(sorted(set(results.versions.values())))}."
     yield "What each figure means: [bench/README.md](../bench/README.md)."
-    for concurrency in results.floors:
+    for concurrency in results.concurrencies:
         yield ""
         yield from _table(HEADERS[0].format(concurrency), HEADERS[1:], _rows(results, concurrency))
     if results.long_prompts:
@@ -57,7 +57,7 @@ def _table(corner: str, headers: Sequence[str], rows: Iterator[Sequence[str]]) -
 
 
 def _rows(results: Results, concurrency: int) -> Iterator[Sequence[str]]:
-    floors = results.floors[concurrency]
+    floors = results.floors_at(concurrency)
     for way in floors[0]:
         rate = concurrency / statistics.median(floor[way] for floor in floors)
         yield FLOORS[way], "", _number(rate), "", "", "", ""

@@ -42,6 +42,15 @@ FLOORS = {who.ENGINE: "bf16", who.ENGINE_INT8: "int8"}
 """The way to compute the linear layers that a decode step is held to."""
 
 
+Floor = Mapping[str, float]
+"""Seconds that the linear layers of a step take, by the way they are computed."""
+
+
+def between(before: Floor, after: Floor) -> Floor:
+    """The floor beside a run, of those before and after it."""
+    return {way: (before[way] + after[way]) / 2 for way in before}
+
+
 class LongPrompt(NamedTuple):
     """The 99th percentile of the other streams' waits between tokens, in milliseconds."""
 
@@ -56,10 +65,10 @@ class Results:
     versions: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     """Who did not take part, or not to the end, and why."""
-    floors: dict[int, list[Mapping[str, float]]] = field(default_factory=lambda: defaultdict(list))
-    """By concurrency: seconds that the linear layers of a step take, by the way they are computed."""
     runs: dict[tuple[str, int], list[Figures]] = field(default_factory=lambda: defaultdict(list))
     """By name and concurrency."""
+    floors: dict[tuple[str, int], list[Floor]] = field(default_factory=lambda: defaultdict(list))
+    """Beside each of the runs: memory that others use too is not equally fast from one minute to the next."""
     long_prompts: dict[str, list[LongPrompt]] = field(default_factory=lambda: defaultdict(list))
     scores: dict[str, Score] = field(default_factory=dict)
 
@@ -67,11 +76,20 @@ class Results:
         """Forgets somebody's runs, and keeps why."""
         self.skipped[name] = reason
         for key in [key for key in self.runs if key[0] == name]:
-            del self.runs[key]
+            del self.runs[key], self.floors[key]
+
+    @property
+    def concurrencies(self) -> list[int]:
+        """Those that were measured, in that order."""
+        return list(dict.fromkeys(concurrency for _, concurrency in self.runs))
+
+    def floors_at(self, concurrency: int) -> list[Floor]:
+        """All floors that were taken at so many."""
+        return [floor for (_, of), floors in self.floors.items() if of == concurrency for floor in floors]
 
     def of_floor(self, name: str, concurrency: int, way: str) -> float:
         """The decoding rate as a share of what the linear layers alone allow."""
-        pairs = zip(self.runs[name, concurrency], self.floors[concurrency], strict=True)
+        pairs = zip(self.runs[name, concurrency], self.floors[name, concurrency], strict=True)
         return statistics.median(run.decode_tokens_per_s * floor[way] / concurrency for run, floor in pairs)
 
     def over(self, name: str, other: str, concurrency: int, figure: Choice) -> float:
@@ -84,9 +102,9 @@ class Results:
         return {name: round(ratio, 3) for name, ratio in self._ratios() if not math.isnan(ratio)}
 
     def _ratios(self) -> Iterator[tuple[str, float]]:
-        for concurrency in self.floors:
+        for concurrency in self.concurrencies:
             for name, way in FLOORS.items():
-                if (name, concurrency) in self.runs and way in self.floors[concurrency][0]:
+                if (name, concurrency) in self.runs and way in self.floors[name, concurrency][0]:
                     label = name.replace(" ", "_")
                     yield f"{label}_of_floor_c{concurrency}", self.of_floor(name, concurrency, way)
             for label, name, other, figure in COMPARISONS:

