@@ -108,6 +108,17 @@ async def test_an_ended_sample_that_is_the_last_in_the_engine_ends_the_stream(
     assert await all_blocks_are_free()
 
 
+async def test_a_front_that_dies_without_a_word_leaves_nothing_running(intake, triton, script, all_blocks_are_free):
+    """Triton alone knows then that nobody reads, and is asked now and then."""
+    work = intake.admit(asking(max_tokens=1900))
+    parameters = EngineClient(triton, [1])._parameters(work, 60.0) | {"key": "k"}
+    outputs = triton.stream("llama", {"INPUT_IDS": work.prompt.ids}, parameters, timeout_s=60)
+    await anext(outputs)
+    await outputs.aclose()
+    assert await all_blocks_are_free()
+    assert len(script.requests[10].output_ids) < 1900, "it was not decoded to its end"
+
+
 async def test_a_client_that_stalls_lets_its_sequences_rest_until_it_reads_on(
     stub, engine, triton, script, until, all_blocks_are_free
 ):
