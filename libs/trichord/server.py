@@ -47,6 +47,8 @@ UNCOUNTED_RPCS = 64
 
 MAX_CONNECTION_AGE_S = 900.0
 """A connection older than this takes no new calls (gRFC A9; +-10 %): its client connects anew, perhaps elsewhere."""
+KEEPALIVE_S = 60.0
+"""Silence after which either end asks whether the other is still there; servers take such questions twice as often."""
 CONNECTION_GRACE_S = 30.0
 """Beyond the longest call's deadline: calls on an aged connection end by themselves."""
 
@@ -56,10 +58,11 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+        # What a server takes; by default a second ping within 5 minutes of silence is abuse already.
+        ("grpc.http2.min_ping_interval_without_data_ms", int(KEEPALIVE_S * 500)),
     ]
 
 

@@ -314,3 +314,17 @@ async def test_a_channel_balances_over_its_addresses() -> None:
 
 def counts(names: Sequence[str]) -> list[int]:
     return [names.count(name) for name in sorted(set(names))]
+
+
+async def test_a_silent_stream_outlives_its_clients_keepalive(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def say_nothing_for_long(request: gateway_pb2.ChatRequest) -> AsyncIterator[gateway_pb2.ChatResponse]:
+        await asyncio.sleep(5.5)  # gRPC asks once a second at most; the fourth time is too often by default
+        yield gateway_pb2.ChatResponse()
+
+    monkeypatch.setattr(server, "KEEPALIVE_S", 0.5)
+    async with served() as echo:
+        echo.echo.stream = say_nothing_for_long
+        monkeypatch.setattr(server, "KEEPALIVE_S", 0.3)  # who asks last is not asked: the server would be the first
+        async with server.open_channel(f"127.0.0.1:{echo.running.port}", 10_000) as channel:
+            stub = gateway_pb2_grpc.OmniServiceStub(channel)
+            assert len([response async for response in stub.Chat(gateway_pb2.ChatRequest())]) == 1
