@@ -2,7 +2,7 @@
 
 No engine, no scheduler, no sampling: what is left when these cost nothing. Everybody computes the same step in turn,
 round after round; figures are medians. The floor is the same kernels multiplying by the same weights and doing nothing
-else. Ends with one line ``BENCH {ratios}``.
+else. With ``--beside``, processes that compute without end want the same cores. Ends with one line ``BENCH {ratios}``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +42,9 @@ REST_S = 0.02
 BLOCK_SIZE = 16
 BLOCKS_PER_SEQUENCE = CONTEXTS[1] // BLOCK_SIZE
 FORMATS: tuple[packing.Format, ...] = ("bf16", "int8")
+
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    pass"
+"""A process that computes for as long as its parent lives."""
 
 Seconds = dict[tuple[str, str], list[float]]
 """By who and what: of each round."""
@@ -98,6 +104,18 @@ def measure(model: Llama, contestants: Mapping[str, Forward], threads: int) -> S
                     floor = min(_seconds(partial(multiply, len(step.x_ND))) for multiply in layers)
                     seconds[f"{weights} floor", what].append(floor)
     return {key: measured[1:] for key, measured in seconds.items()}
+
+
+@contextmanager
+def busy(num_processes: int) -> Iterator[None]:
+    """Processes that take all the time they get."""
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(num_processes)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def _seconds(compute: Callable[[], object]) -> float:
@@ -164,7 +182,8 @@ def print_table(model: Llama, seconds: Seconds, scores: Mapping[str, tuple[float
     for (who, what), times in sorted(seconds.items(), key=lambda item: item[0][::-1]):
         kind, size = what.split()
         median, line = statistics.median(times), f"{what:11} {who:11}"
-        line += f"{median * 1e3:8.2f} ms (best {min(times) * 1e3:.2f})  {int(size) / median:7.0f} tokens/s"
+        line += f"{median * 1e3:8.2f} ms ({min(times) * 1e3:.2f} to {max(times) * 1e3:.2f})"
+        line += f"  {int(size) / median:7.0f} tokens/s"
         if kind == "prompt":
             line += f"  {matrix_flops(model.config, int(size)) / median / 1e12:.3f} TFLOP/s in the layers' matrices"
         elif who in FORMATS:
@@ -180,12 +199,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="demo", help="name or path; pull it first")
     parser.add_argument("--threads", type=int, default=2, help="of everybody, the caller's included")
+    parser.add_argument("--beside", type=int, default=0, metavar="N", help="busy processes on the same cores")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     checkpoint = directory_of(options.checkpoint)
     model = _load(checkpoint, torch.bfloat16)
     contestants = forwards(model, options.threads)
-    seconds = measure(model, contestants, options.threads)
+    with busy(options.beside):
+        seconds = measure(model, contestants, options.threads)
     scores = quality(checkpoint, model, contestants)
     print_table(model, seconds, scores)
     print("BENCH", json.dumps(ratios(seconds, scores)))

@@ -5,17 +5,12 @@
 #include <vector>
 
 #include "panels.h"
+#include "product.h"
 #include "rows.h"
 #include "team.h"
 
 namespace trichord {
 namespace {
-
-struct Matrix {
-  const Byte* panels;
-  int inputs, num_panels;
-  std::size_t panel_bytes;
-};
 
 class LinearLayers {
  public:
@@ -25,6 +20,7 @@ class LinearLayers {
     for (int i = 0; i < count; ++i) {
       const int outputs = sizes[2 * i], inputs = sizes[2 * i + 1];
       matrices_.push_back({weights, inputs, outputs / kPanel, format_.panel_bytes(inputs)});
+      phases_.push_back(phase_of(matrices_.back()));
       weights += outputs / kPanel * format_.panel_bytes(inputs);
     }
   }
@@ -34,42 +30,27 @@ class LinearLayers {
   void run(int num_rows, bool fetches, float* products) {
     inputs_.reserve(num_rows);
     std::fill_n(inputs_[0], num_rows * inputs_.row_bytes(), Byte{0});
-    team_.run([&](int rank) {
-      for (std::size_t i = 0; i < matrices_.size(); ++i) {
-        multiply(i, num_rows, fetches, rank, products);
-        team_.barrier();
-      }
-    });
+    team_.run(phases_, [&](const Turn& turn) { multiply(turn, num_rows, fetches, products); });
   }
 
  private:
-  void multiply(std::size_t index, int num_rows, bool fetches, int rank, float* products) {
-    const Matrix& matrix = matrices_[index];
-    const Matrix& next = matrices_[(index + 1) % matrices_.size()];
-    const Byte* next_panel = next.panels + team_.share(next.num_panels, rank).begin * next.panel_bytes;
-    const Range share = team_.share(matrix.num_panels, rank);
-    const int num_blocks = (num_rows + kMaxRows - 1) / kMaxRows;
-    alignas(kLine) Tile tile;
-    for (int panel = share.begin; panel < share.end; ++panel) {
-      const Byte* weights = matrix.panels + panel * matrix.panel_bytes;
-      const Byte* following = fetches ? weights + matrix.panel_bytes : nullptr;
-      const Fetch fetch{panel + 1 < share.end ? following : next_panel};
-      for (int block = 0; block < num_blocks; ++block) {
-        const int begin = num_rows * block / num_blocks, end = num_rows * (block + 1) / num_blocks;
-        format_.kernels[end - begin - 1](tile, inputs_[begin], inputs_.row_bytes(), matrix.inputs, weights,
-                                         block + 1 < num_blocks ? Fetch{} : fetch);
-        for (int row = begin; row < end; ++row) {
-          const std::size_t at = static_cast<std::size_t>(row) * matrix.num_panels + panel;
-          std::copy_n(tile + (row - begin) * kPanel, kPanel, products + at * kPanel);
-        }
-      }
-    }
+  void multiply(const Turn& turn, int num_rows, bool fetches, float* products) {
+    const Matrix& matrix = matrices_[turn.phase];
+    const Matrix& next = matrices_[(turn.phase + 1) % matrices_.size()];
+    const auto finish = [&](int row, int panel, const Sums& sums) {
+      float* target = products + (static_cast<std::size_t>(row) * matrix.num_panels + panel) * kPanel;
+      _mm512_storeu_ps(target, sums.low);
+      _mm512_storeu_ps(target + kLanes, sums.high);
+    };
+    const Inputs inputs{inputs_[0], inputs_.row_bytes(), num_rows};
+    trichord::multiply(team_, format_, turn, matrix, next, inputs, fetches, [] { return Fetch{}; }, finish);
   }
 
   const Format& format_;
   Rows<Byte> inputs_;
   Team team_;
   std::vector<Matrix> matrices_;
+  std::vector<Phase> phases_;
 };
 
 }  // namespace

@@ -11,6 +11,8 @@
     ahead.h       what attention will read, asked for before it does
     batch.h       what a step is asked, and the check of it
     rows.h        scratch memory
-    team.h        threads and their barrier
+    product.h     a matrix times rows, as tasks of a team
+    seats.h       who does which task of which phase, though threads lose their cores
+    team.h        the threads
     vectors.h     sixteen floats at a time
 """

@@ -32,29 +32,25 @@ class Ahead {
     // A kernel takes a page for each of its groups of inputs, behind the last one too.
     const int most_inputs = std::max({shape_.hidden, shape_.attended(), shape_.intermediate});
     pages_.resize(num_pages_ + most_inputs / kGroup, pages_.back());
+    std::fill(cursors_.begin(), cursors_.end(), Cursor{});
   }
 
-  // What this rank takes from now on is of this layer; past the last layer there is nothing.
-  void begin(int layer, int rank) {
-    const Range share = team_.share(layer < shape_.layers ? num_pages_ : 0, rank);
-    cursors_[rank] = {share, static_cast<std::size_t>(layer) * shape_.num_blocks * block_bytes()};
-  }
-
-  // The next pages of this rank's share, if any are left.
-  Fetch take(int num_groups, int rank) {
+  // The next pages of this rank's share of a layer, if any are left; past the last layer there is nothing.
+  Fetch take(int layer, int num_groups, int rank) {
     Cursor& cursor = cursors_[rank];
+    if (cursor.layer != layer) cursor = {layer, team_.share(layer < shape_.layers ? num_pages_ : 0, rank)};
     if (cursor.left.begin >= cursor.left.end) return {};
     const Byte* const* pages = pages_.data() + cursor.left.begin;
     cursor.left.begin += num_groups;
-    return {nullptr, pages, cursor.offset};
+    return {nullptr, pages, static_cast<std::size_t>(layer) * shape_.num_blocks * block_bytes()};
   }
 
  private:
   static constexpr std::size_t kMaxPages = 4096;  // 8 MiB
 
   struct alignas(kLine) Cursor {
+    int layer = -1;
     Range left{0, 0};
-    std::size_t offset = 0;  // of the layer, from the first
   };
 
   std::size_t block_bytes() const { return sizeof(Bf16) * shape_.kv_heads * shape_.block_size * shape_.head_dim; }

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -189,8 +188,7 @@ class Attention {
       : shape_(shape),
         cache_(cache),
         group_(shape.queries_per_key()),
-        scale_(kLog2E / std::sqrt(static_cast<float>(shape.head_dim))),
-        next_task_(shape.layers) {}
+        scale_(kLog2E / std::sqrt(static_cast<float>(shape.head_dim))) {}
 
   void plan(const Batch& batch) {
     batch_ = &batch;
@@ -201,7 +199,6 @@ class Attention {
         for (int query = batch.query_starts[sequence], end = batch.query_starts[sequence + 1]; query < end;
              query += tile)
           tasks_.push_back({sequence, head, query, std::min(tile, end - query)});
-    for (std::atomic<int>& next : next_task_) next.store(0, std::memory_order_relaxed);
   }
 
   // Row of a query in [kv_heads, tokens, heads / kv_heads] rows of head_dim: those of a task follow one another.
@@ -209,18 +206,9 @@ class Attention {
     return (static_cast<std::size_t>(head / group_) * batch_->num_tokens + token) * group_ + head % group_;
   }
 
-  // Takes tasks of a layer until none is left; calls finish(task, softmax) after each.
-  template <class Finish>
-  void run(int layer, const Bf16* queries, Finish finish) {
-    const int num_tasks = static_cast<int>(tasks_.size());
-    for (int at; (at = next_task_[layer].fetch_add(1, std::memory_order_relaxed)) < num_tasks;) {
-      Softmax softmax;
-      attend(layer, tasks_[at], queries, softmax);
-      finish(tasks_[at], softmax);
-    }
-  }
+  int num_tasks() const { return static_cast<int>(tasks_.size()); }
+  const Task& task(int index) const { return tasks_[index]; }
 
- private:
   void attend(int layer, const Task& task, const Bf16* queries, Softmax& softmax) const {
     static constexpr auto kKernels = attend_kernels(std::make_integer_sequence<int, kMaxRows>{});
     const int num_rows = task.num_queries * group_, head_dim = shape_.head_dim;
@@ -233,6 +221,7 @@ class Attention {
     }
   }
 
+ private:
   // Positions that the task's query sees, itself among them.
   int num_visible(const Task& task, int query) const {
     const int num_later = batch_->query_starts[task.sequence + 1] - 1 - (task.first_query + query);
@@ -259,7 +248,6 @@ class Attention {
   const float scale_;  // of scores, to units of log 2
   const Batch* batch_ = nullptr;
   std::vector<Task> tasks_;
-  std::vector<std::atomic<int>> next_task_;  // by layer, so that none need be reset while another thread still looks
 };
 
 }  // namespace trichord

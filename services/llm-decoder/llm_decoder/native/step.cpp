@@ -13,6 +13,7 @@
 #include "attention.h"
 #include "batch.h"
 #include "panels.h"
+#include "product.h"
 #include "rows.h"
 #include "team.h"
 
@@ -33,21 +34,8 @@ struct Tensors {
   Bf16* values;
 };
 
-struct Matrix {
-  const Byte* panels;
-  int inputs, num_panels;
-  std::size_t panel_bytes;
-};
-
 struct Layer {
   Matrix qkv, output, gate_up, down;
-};
-
-// The two vectors of a row of a tile.
-struct Sums {
-  explicit Sums(const float* tile) : low(_mm512_loadu_ps(tile)), high(_mm512_loadu_ps(tile + kLanes)) {}
-
-  __m512 low, high;
 };
 
 class Step {
@@ -61,25 +49,42 @@ class Step {
 
  private:
   void reserve(int num_tokens);
-  void run(float* logits, int rank);
-  void run_layer(int layer, int rank);
-  void load(int rank);
-  void normalise_all(const float* weights, int rank);
+  void plan();
+  void add_phase(const Phase& phase, void (Step::*job)(int, const Turn&), int layer = 0);
+  Phase rows_phase(int num_rows) const;
+
+  // What is done in a turn of each phase, in this order.
+  void load(int layer, const Turn& turn);
+  void normalise_for_attention(int layer, const Turn& turn);
+  void multiply_qkv(int layer, const Turn& turn);
+  void attend(int layer, const Turn& turn);
+  void multiply_output(int layer, const Turn& turn);
+  void normalise_for_mlp(int layer, const Turn& turn);
+  void multiply_gate_up(int layer, const Turn& turn);
+  void quantise_gated(int layer, const Turn& turn);
+  void multiply_down(int layer, const Turn& turn);
+  void normalise_last(int layer, const Turn& turn);
+  void multiply_vocabulary(int layer, const Turn& turn);
+
   void normalise(int row, const float* weights, int target);
   void place(int layer, int token, int panel, const Sums& sums);
   void rotate(int token, int dim, Sums& sums) const;
   void read_out(const Task& task, const Softmax& softmax);
   void gate(int row, int panel, const Sums& sums);
-  void quantise_gated(int rank);
   void add(int row, int panel, const Sums& sums);
 
   template <class Finish>
-  void multiply(const Matrix& matrix, const Matrix& next, const Rows<Bf16>& rows, int num_rows, int rank,
+  void each_row(const Turn& turn, Finish finish);
+
+  template <class Finish>
+  void multiply(const Turn& turn, const Matrix& matrix, const Matrix& next, const Rows<Bf16>& rows, int layer_ahead,
                 Finish finish);
 
-  const Byte* first_panel(const Matrix& matrix, int rank) const {
-    return matrix.panels + team_.share(matrix.num_panels, rank).begin * matrix.panel_bytes;
-  }
+  // What a phase is: which of the step's functions, and of which layer.
+  struct Part {
+    void (Step::*job)(int, const Turn&);
+    int layer;
+  };
 
   const Matrix& after(int layer) const { return layer + 1 < shape_.layers ? layers_[layer + 1].qkv : vocabulary_; }
 
@@ -93,11 +98,14 @@ class Step {
   std::vector<Layer> layers_;
   Matrix vocabulary_;
   const Batch* batch_ = nullptr;
+  float* logits_ = nullptr;
   Rows<float> residual_;
   Rows<Bf16> queries_;  // without gaps, in the order of Attention
   Rows<Bf16> inputs_;   // normalised rows, or what attention read
   Rows<Bf16> gated_;
   Rows<Byte> units_;  // either of these as int8
+  std::vector<Phase> phases_;
+  std::vector<Part> parts_;  // of each phase
   Team team_;
   Ahead ahead_;
 };
@@ -130,10 +138,15 @@ Step::Step(const Shape& shape, const Tensors& tensors, int num_threads)
 
 void Step::run(const Batch& batch, float* logits) {
   batch_ = &batch;
+  logits_ = logits;
   reserve(batch.num_tokens);
   attention_.plan(batch);
   ahead_.plan(batch);
-  team_.run([&](int rank) { run(logits, rank); });
+  plan();
+  team_.run(phases_, [this](const Turn& turn) {
+    const Part& part = parts_[turn.phase];
+    (this->*part.job)(part.layer, turn);
+  });
 }
 
 void Step::reserve(int num_tokens) {
@@ -144,77 +157,113 @@ void Step::reserve(int num_tokens) {
   units_.reserve(num_tokens);
 }
 
-void Step::run(float* logits, int rank) {
-  load(rank);
-  ahead_.begin(0, rank);
-  for (int layer = 0; layer < shape_.layers; ++layer) run_layer(layer, rank);
-  const Range rows = team_.share(batch_->num_logits, rank);
-  for (int row = rows.begin; row < rows.end; ++row) normalise(batch_->logit_rows[row], norm(2 * shape_.layers), row);
-  team_.barrier();
-  multiply(vocabulary_, layers_[0].qkv, inputs_, batch_->num_logits, rank, [&](int row, int panel, const Sums& sums) {
-    float* target = logits + static_cast<std::size_t>(row) * shape_.vocab + panel * kPanel;
+void Step::plan() {
+  phases_.clear();
+  parts_.clear();
+  const Phase rows = rows_phase(batch_->num_tokens);
+  add_phase(rows, &Step::load);
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    add_phase(rows, &Step::normalise_for_attention, layer);
+    add_phase(phase_of(layers_[layer].qkv), &Step::multiply_qkv, layer);
+    add_phase({attention_.num_tasks(), 1}, &Step::attend, layer);
+    add_phase(phase_of(layers_[layer].output), &Step::multiply_output, layer);
+    add_phase(rows, &Step::normalise_for_mlp, layer);
+    add_phase(phase_of(layers_[layer].gate_up), &Step::multiply_gate_up, layer);
+    if (shape_.int8) add_phase(rows, &Step::quantise_gated, layer);
+    add_phase(phase_of(layers_[layer].down), &Step::multiply_down, layer);
+  }
+  if (!batch_->num_logits) return;
+  add_phase(rows_phase(batch_->num_logits), &Step::normalise_last);
+  add_phase(phase_of(vocabulary_), &Step::multiply_vocabulary);
+}
+
+void Step::add_phase(const Phase& phase, void (Step::*job)(int, const Turn&), int layer) {
+  phases_.push_back(phase);
+  parts_.push_back({job, layer});
+}
+
+// Rows take so little time that a rank's share of them is one task.
+Phase Step::rows_phase(int num_rows) const { return {num_rows, (num_rows + team_.size() - 1) / team_.size()}; }
+
+// Calls finish(row) for every row of the turn.
+template <class Finish>
+void Step::each_row(const Turn& turn, Finish finish) {
+  if (!team_.keep(turn.rank)) return;
+  for (int row = turn.items.begin; row < turn.items.end; ++row) finish(row);
+}
+
+void Step::load(int, const Turn& turn) {
+  each_row(turn, [this](int row) {
+    for (int at = 0; at < shape_.hidden; at += kLanes)
+      _mm512_storeu_ps(residual_[row] + at, widen(batch_->x + static_cast<std::size_t>(row) * shape_.hidden + at));
+  });
+}
+
+void Step::normalise_for_attention(int layer, const Turn& turn) {
+  each_row(turn, [=, this](int row) { normalise(row, norm(2 * layer), row); });
+}
+
+void Step::multiply_qkv(int layer, const Turn& turn) {
+  multiply(turn, layers_[layer].qkv, layers_[layer].output, inputs_, layer,
+           [=, this](int row, int panel, const Sums& sums) { place(layer, row, panel, sums); });
+}
+
+void Step::attend(int layer, const Turn& turn) {
+  const bool is_aside = turn.items.end - turn.items.begin == 1;
+  if (!is_aside && !team_.keep(turn.rank)) return;
+  for (int index = turn.items.begin; index < turn.items.end; ++index) {
+    const Task& task = attention_.task(index);
+    Softmax softmax;
+    attention_.attend(layer, task, queries_[0], softmax);
+    if (!is_aside || team_.keep(turn.rank)) read_out(task, softmax);
+  }
+}
+
+void Step::multiply_output(int layer, const Turn& turn) {
+  multiply(turn, layers_[layer].output, layers_[layer].gate_up, inputs_, layer + 1,
+           [this](int row, int panel, const Sums& sums) { add(row, panel, sums); });
+}
+
+void Step::normalise_for_mlp(int layer, const Turn& turn) {
+  each_row(turn, [=, this](int row) { normalise(row, norm(2 * layer + 1), row); });
+}
+
+void Step::multiply_gate_up(int layer, const Turn& turn) {
+  multiply(turn, layers_[layer].gate_up, layers_[layer].down, inputs_, layer + 1,
+           [this](int row, int panel, const Sums& sums) { gate(row, panel, sums); });
+}
+
+void Step::quantise_gated(int, const Turn& turn) {
+  each_row(turn, [this](int row) { quantise(gated_[row], units_[row], shape_.intermediate, 0, shape_.intermediate); });
+}
+
+void Step::multiply_down(int layer, const Turn& turn) {
+  multiply(turn, layers_[layer].down, after(layer), gated_, layer + 1,
+           [this](int row, int panel, const Sums& sums) { add(row, panel, sums); });
+}
+
+void Step::normalise_last(int, const Turn& turn) {
+  each_row(turn, [this](int row) { normalise(batch_->logit_rows[row], norm(2 * shape_.layers), row); });
+}
+
+void Step::multiply_vocabulary(int, const Turn& turn) {
+  multiply(turn, vocabulary_, layers_[0].qkv, inputs_, shape_.layers, [this](int row, int panel, const Sums& sums) {
+    float* target = logits_ + static_cast<std::size_t>(row) * shape_.vocab + panel * kPanel;
     _mm512_storeu_ps(target, sums.low);
     _mm512_storeu_ps(target + kLanes, sums.high);
   });
 }
 
-void Step::run_layer(int index, int rank) {
-  const Layer& layer = layers_[index];
-  const int num_tokens = batch_->num_tokens;
-  const auto add_row = [this](int row, int panel, const Sums& sums) { add(row, panel, sums); };
-
-  normalise_all(norm(2 * index), rank);
-  multiply(layer.qkv, layer.output, inputs_, num_tokens, rank,
-           [=, this](int row, int panel, const Sums& sums) { place(index, row, panel, sums); });
-  team_.barrier();
-  attention_.run(index, queries_[0], [this](const Task& task, const Softmax& softmax) { read_out(task, softmax); });
-  ahead_.begin(index + 1, rank);
-  team_.barrier();
-  multiply(layer.output, layer.gate_up, inputs_, num_tokens, rank, add_row);
-  team_.barrier();
-  normalise_all(norm(2 * index + 1), rank);
-  multiply(layer.gate_up, layer.down, inputs_, num_tokens, rank,
-           [this](int row, int panel, const Sums& sums) { gate(row, panel, sums); });
-  team_.barrier();
-  if (shape_.int8) quantise_gated(rank);
-  multiply(layer.down, after(index), gated_, num_tokens, rank, add_row);
-  team_.barrier();
-}
-
-// Calls finish(row, panel, sums) for every row and every panel of this rank's share. A panel goes over the rows block
-// by block: the last block asks for the next panel meanwhile, those before it for what attention will read.
+// Calls finish(row, panel, sums) for every row and panel of the turn; what comes next is asked for meanwhile.
 template <class Finish>
-void Step::multiply(const Matrix& matrix, const Matrix& next, const Rows<Bf16>& rows, int num_rows, int rank,
+void Step::multiply(const Turn& turn, const Matrix& matrix, const Matrix& next, const Rows<Bf16>& rows, int layer_ahead,
                     Finish finish) {
-  const Byte* inputs = shape_.int8 ? units_[0] : reinterpret_cast<const Byte*>(rows[0]);
-  const std::size_t row_bytes = shape_.int8 ? units_.row_bytes() : rows.row_bytes();
-  const int num_blocks = (num_rows + kMaxRows - 1) / kMaxRows;
-  const Range share = team_.share(matrix.num_panels, rank);
-  alignas(kLine) Tile tile;
-  for (int panel = share.begin; panel < share.end; ++panel) {
-    const Byte* weights = matrix.panels + panel * matrix.panel_bytes;
-    const Byte* following = num_rows > kStreamedRows ? weights + matrix.panel_bytes : nullptr;
-    const Fetch next_panel{panel + 1 < share.end ? following : first_panel(next, rank)};
-    for (int block = 0; block < num_blocks; ++block) {
-      const int begin = num_rows * block / num_blocks, end = num_rows * (block + 1) / num_blocks;
-      const Fetch fetch = block + 1 < num_blocks ? ahead_.take(matrix.inputs / kGroup, rank) : next_panel;
-      format_.kernels[end - begin - 1](tile, inputs + begin * row_bytes, row_bytes, matrix.inputs, weights, fetch);
-      for (int row = begin; row < end; ++row) finish(row, panel, Sums(tile + (row - begin) * kPanel));
-    }
-  }
-}
-
-void Step::load(int rank) {
-  const Range rows = team_.share(batch_->num_tokens, rank);
-  for (int row = rows.begin; row < rows.end; ++row)
-    for (int at = 0; at < shape_.hidden; at += kLanes)
-      _mm512_storeu_ps(residual_[row] + at, widen(batch_->x + static_cast<std::size_t>(row) * shape_.hidden + at));
-}
-
-void Step::normalise_all(const float* weights, int rank) {
-  const Range rows = team_.share(batch_->num_tokens, rank);
-  for (int row = rows.begin; row < rows.end; ++row) normalise(row, weights, row);
-  team_.barrier();
+  const bool is_last = &matrix == &vocabulary_;
+  const int num_rows = is_last ? batch_->num_logits : batch_->num_tokens;
+  const Inputs inputs = shape_.int8 ? Inputs{units_[0], units_.row_bytes(), num_rows}
+                                    : Inputs{reinterpret_cast<const Byte*>(rows[0]), rows.row_bytes(), num_rows};
+  const auto ahead = [&] { return ahead_.take(layer_ahead, matrix.num_groups(), turn.rank); };
+  trichord::multiply(team_, format_, turn, matrix, next, inputs, num_rows > kStreamedRows, ahead, finish);
 }
 
 // Row `target` of the inputs = the root-mean-square norm of a row of the residual stream.
@@ -280,13 +329,6 @@ void Step::read_out(const Task& task, const Softmax& softmax) {
 // SwiGLU (arXiv 2002.05202): a panel has 16 channels of the gate, then the 16 that they gate.
 void Step::gate(int row, int panel, const Sums& sums) {
   store(gated_[row] + panel * kLanes, _mm512_mul_ps(silu(sums.low), sums.high));
-}
-
-void Step::quantise_gated(int rank) {
-  const Range rows = team_.share(batch_->num_tokens, rank);
-  for (int row = rows.begin; row < rows.end; ++row)
-    quantise(gated_[row], units_[row], shape_.intermediate, 0, shape_.intermediate);
-  team_.barrier();
 }
 
 void Step::add(int row, int panel, const Sums& sums) {
