@@ -20,7 +20,7 @@ BASE_HOLD_MS = 15.0
 """Time between two messages of a stream alone."""
 MESSAGE_COST_MS = 1.0
 """Processor time of a message up to its reader, measured on two cores (docs/measurements.md)."""
-MESSAGES_SHARE = 0.1
+MESSAGES_SHARE = 0.05
 """Of the machine's processor time, what messages may take: each further stream adds so much to the time between two."""
 
 

@@ -44,10 +44,10 @@ class EngineSettings(Settings):
     max_waiting: int = Field(256, ge=1, description="Sequences that may wait; more are refused.")
     step_tokens: int = Field(256, ge=2, description="Tokens of a step, prompts and decoding sequences together.")
     prompt_share: int = Field(
-        16, ge=1, description="Prompt tokens of a step for each decoding sequence's patience; see scheduler.Limits."
+        12, ge=1, description="Prompt tokens of a step for each decoding sequence's patience; see scheduler.Limits."
     )
     max_hold_ms: float = Field(
-        120.0,
+        160.0,
         ge=0,
         le=1000,
         description="Longest between two messages of one of many streams, in milliseconds; 0: one a token.",

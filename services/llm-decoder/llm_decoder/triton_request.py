@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -31,7 +32,7 @@ from trichord.settings import Backend
 from trichord.telemetry import names
 from trichord.triton.model_tracing import parent_of, record_queue
 
-ASK_PERIOD_S = 0.25
+ASK_PERIOD_S = 1.0
 """Seconds between two questions to Triton whether a request was cancelled: each is a round trip between processes, for
 which the engine does not wait."""
 
@@ -169,13 +170,13 @@ class TritonSink:
     def _ask(self) -> None:
         self._was_cancelled = bool(self._sender.is_cancelled())
 
-    def send(self, tensors: Mapping[str, torch.Tensor], *, is_last: bool) -> None:
-        """Sends one response; ``is_last`` if it is its sample's last."""
+    def send(self, tensors: Callable[[], Mapping[str, torch.Tensor]], *, is_last: bool) -> None:
+        """Sends one response, whose tensors the courier makes; ``is_last`` if it is its sample's last."""
         flags = self._flags(is_last)
 
         def deliver() -> None:
             from_dlpack = self._pb_utils.Tensor.from_dlpack
-            outputs = [from_dlpack(name, tensor) for name, tensor in tensors.items()]
+            outputs = [from_dlpack(name, tensor) for name, tensor in tensors().items()]
             self._sender.send(self._pb_utils.InferenceResponse(outputs), flags=flags)
 
         self._courier.send(deliver)
@@ -218,14 +219,13 @@ class SampleSink:
     def emit(self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]]) -> None:
         """See ``request.Sink``."""
         timings, self._timings = self._timings, None
-        self._sink.send(self._tensors(token_ids, logprobs, timings), is_last=False)
+        self._sink.send(partial(self._tensors, token_ids, logprobs, timings), is_last=False)
 
     def finish(
         self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], reason: Finish, timings: Timings
     ) -> None:
         """See ``request.Sink``."""
-        tensors = self._tensors(token_ids, logprobs, timings)
-        self._sink.send({**tensors, "FINISH": _int32([reason])}, is_last=True)
+        self._sink.send(partial(self._tensors, token_ids, logprobs, timings, reason), is_last=True)
 
     def fail(self, error: TrichordError) -> None:
         """See ``request.Sink``."""
@@ -252,13 +252,19 @@ class SampleSink:
         return self._number in self._sink.ended_samples
 
     def _tensors(
-        self, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, float]], timings: Timings | None
+        self,
+        token_ids: Sequence[int],
+        logprobs: Sequence[Mapping[int, float]],
+        timings: Timings | None,
+        reason: Finish | None = None,
     ) -> dict[str, torch.Tensor]:
         tensors = {"TOKEN_IDS": _int32(token_ids), "SAMPLE": _int32([self._number])}
         if timings:
             tensors["TIMINGS"] = torch.tensor(timings, dtype=torch.float32)
         if logprobs:
             tensors |= _logprobs(logprobs)
+        if reason is not None:
+            tensors["FINISH"] = _int32([reason])
         return tensors
 
 

@@ -13,8 +13,8 @@ from tests.fakes import CollectingSink
 from trichord.errors import InternalError
 
 NUM_CORES = 4
-HOLD_PER_STREAM_MS = 2.5
-"""On so many cores: a millisecond for each message, and a tenth of the cores for all."""
+HOLD_PER_STREAM_MS = 5.0
+"""On so many cores: a millisecond for each message, and a twentieth of the cores for all."""
 TIMINGS = Timings(*[0.0] * len(Timings._fields))
 
 

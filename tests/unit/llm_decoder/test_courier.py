@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from llm_decoder import courier as courier_module
 from llm_decoder.courier import Courier
 
 
@@ -32,3 +33,20 @@ def test_an_errand_that_fails_is_logged_and_the_next_runs(caplog):
     courier.close()
     assert ran == [1]
     assert "a response was not delivered" in caplog.text
+
+
+def test_errands_after_a_silence_run_at_once_and_those_in_a_hurry_let_the_sender_go_first(monkeypatch):
+    rests = []
+    monkeypatch.setattr(courier_module.time, "sleep", rests.append)
+    monkeypatch.setattr(courier_module, "SILENCE_S", 3600.0)
+    courier = courier_module.Courier()
+    courier.send(int)
+    courier.close()
+    assert rests
+    assert set(rests) == {courier_module.LINGER_S}
+    rests.clear()
+    monkeypatch.setattr(courier_module, "SILENCE_S", 0.0)
+    courier = courier_module.Courier()
+    courier.send(int)
+    courier.close()
+    assert not rests
