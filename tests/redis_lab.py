@@ -100,8 +100,9 @@ async def proxied(server: RedisServer, tls: ssl.SSLContext | None = None) -> Asy
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         proxy.num_open += 1
         proxy.most_open = max(proxy.most_open, proxy.num_open)
-        upstream = await asyncio.open_unix_connection(str(server.socket))
-        await asyncio.gather(pump(reader, upstream[1], False), pump(upstream[0], writer, True))
+        replies, commands = await asyncio.open_unix_connection(str(server.socket))
+        with contextlib.closing(commands):  # whatever ends first: the client, the server or the test
+            await asyncio.gather(pump(reader, commands, False), pump(replies, writer, True))
         proxy.num_open -= 1
 
     async with _listening(connected, tls) as proxy.port:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 import redis
@@ -114,8 +114,8 @@ async def hung(unused_tcp_port: int) -> AsyncIterator[None]:
     leave = asyncio.Event()
 
     async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await leave.wait()
-        writer.close()
+        with closing(writer):
+            await leave.wait()
 
     server = await asyncio.start_server(hang, "127.0.0.1", unused_tcp_port)
     yield
