@@ -140,13 +140,15 @@ async def test_it_comes_through_redis_on_the_readers_clock(link: RedisLink) -> N
     assert all(4990 < demand.at_s <= 5000 for demand in told)
 
 
-async def test_a_silent_gateway_is_forgotten(link: RedisLink, monkeypatch: pytest.MonkeyPatch) -> None:
-    await publish(link, "dead", [Demand(modality="vision", queued_cost=3)])
-    await asyncio.sleep(0.05)
+async def test_a_silent_gateway_is_forgotten(
+    link: RedisLink, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await publish(link, "alive", [Demand(modality="audio")])
-    monkeypatch.setattr(demands, "TTL_MS", 40)
+    told_ms = int(time.time() * 1000) - demands.TTL_MS - 1
+    with redis_server.client() as client:
+        client.hset("trichord:demand", "dead", f"{told_ms} {encode([Demand(modality='vision')]).decode()}")
     assert [demand.modality for demand in await read_all(link, 0.0)] == ["audio"]
-    monkeypatch.setattr(demands, "TTL_MS", 10_000)
+    monkeypatch.setattr(demands, "TTL_MS", 600_000)
     assert [demand.modality for demand in await read_all(link, 0.0)] == ["audio"], "it is removed"
 
 
@@ -187,11 +189,13 @@ async def heard(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch):
     await asyncio.gather(listening, return_exceptions=True)
 
 
-async def until_listening(redis_server: RedisServer) -> None:
+async def until_listening(redis_server: RedisServer) -> str:
+    """The connection that listens, once one does."""
     async with asyncio.timeout(20):
         with redis_server.client() as client:
-            while not client.pubsub_numsub(demands.WAKE_CHANNEL)[0][1]:  # noqa: ASYNC110 - another process, or a fake
+            while not (listening := client.client_list(_type="pubsub")):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.01)
+    return str(listening[0]["id"])
 
 
 async def test_a_notice_is_heard(link: RedisLink, heard: asyncio.Queue[str]) -> None:
@@ -213,8 +217,10 @@ async def test_a_notice_of_nothing_known_is_passed_over(
 async def test_a_listener_comes_back_after_its_connection_was_cut(
     link: RedisLink, heard: asyncio.Queue[str], redis_server: RedisServer
 ) -> None:
+    cut = await until_listening(redis_server)
     with redis_server.client() as client:
-        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    await until_listening(redis_server)
+        client.client_kill_filter(_id=cut)
+    while await until_listening(redis_server) == cut:
+        pass
     await wake(link, "audio")
     assert await asyncio.wait_for(heard.get(), 20) == "audio"

@@ -121,10 +121,8 @@ def test_up_chat_and_down(trichord: Trichord, cluster_home: Path) -> None:
     unknown = trichord("logs", "nobody")
     assert (unknown.returncode, unknown.stderr.split(".")[0]) == (1, "There is no log of nobody")
 
-    begun_s = time.monotonic()
     down = trichord("down")
     assert down.stdout == "Cluster default is stopped.\n"
-    assert time.monotonic() - begun_s < 12.0  # 10 s, and the start of the command itself
     assert trichord("down").stdout == "Cluster default does not run.\n"
     assert not leftovers(cluster_home)
 
