@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Literal, TypeVar
 
 import structlog
@@ -20,6 +20,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from trichord.breaker import CircuitBreaker
@@ -130,7 +131,8 @@ class RedisLink:
     async def close(self) -> None:
         """Lets running commands end, and closes all connections."""
         await asyncio.gather(*self._running, return_exceptions=True)
-        await self._redis.aclose()
+        with suppress(RedisTimeoutError):  # closed they are; only the server's goodbye was not waited for
+            await self._redis.aclose()
 
 
 def _span(name: str) -> AbstractContextManager[object]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 import subprocess
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -260,6 +262,26 @@ async def test_tls_needs_the_right_authority(server: RedisServer, certificate: P
             await away(stranger)
         async with linked(f"redis://localhost:{proxy.port}", timeout_s=0.5) as plain:
             await away(plain)
+
+
+async def test_closing_waits_for_no_goodbye(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    is_closed = threading.Event()
+
+    def answer_once(listener: socket.socket) -> None:
+        with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+            while connection.recv(1000):
+                connection.sendall(b"+PONG\r\n")
+            is_closed.wait(60)  # and says no goodbye meanwhile
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answering_once = asyncio.create_task(asyncio.to_thread(answer_once, listener))
+        port = listener.getsockname()[1]
+        async with linked(f"rediss://localhost:{port}?ssl_ca_certs={certificate}", timeout_s=3) as link:
+            assert await link.run(ping)
+        is_closed.set()
+        await answering_once
 
 
 @pytest.mark.parametrize("url", ["", "s3cret", "http://user:s3cret@host", "redis://:s3cret@host:port"])
