@@ -75,9 +75,11 @@ async def first_refusal(echo: Served) -> Exception:
     while True:
         async with server.open_channel(f"127.0.0.1:{echo.running.port}", 1 << 20) as channel:
             try:
-                await gateway_pb2_grpc.OmniServiceStub(channel).PutMedia(said("x"), timeout=SOON_S)
+                await gateway_pb2_grpc.OmniServiceStub(channel).PutMedia(said("x"), timeout=2)
             except grpc.aio.AioRpcError as error:
-                return from_rpc_error(error, "echo")
+                # A connection that comes while the port is being closed may be one that nobody serves.
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    return from_rpc_error(error, "echo")
 
 
 async def test_a_drain_cuts_what_does_not_finish() -> None:

@@ -263,6 +263,7 @@ async def test_silence_is_filled_with_comments(lab: Lab) -> None:
             assert response.status_code == 200
             lines = response.aiter_lines()
             assert [await anext(lines) for _ in range(4)] == [": keep-alive", "", ": keep-alive", ""]
+            await asyncio.wait_for(lab.vision.calls.entered.wait(), 20)
         await asyncio.wait_for(lab.vision.calls.cancelled.wait(), 20)
 
 

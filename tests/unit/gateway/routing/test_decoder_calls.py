@@ -203,13 +203,13 @@ async def test_a_decoder_that_has_started_has_all_the_time(two: Decoders) -> Non
 
     async def queued(request: decoder_pb2.GenerateRequest) -> Events:
         yield STARTED
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.5)
         async for event in hello(request):
             if event != STARTED:
                 yield event
 
     two.fakes[0].answer = queued
-    async with decoder(two.target, attempt_timeout_s=0.1) as made:
+    async with decoder(two.target, attempt_timeout_s=1) as made:
         assert await kinds(made, key_of(two, 0)) == ANSWER
         assert two.num_requests == [1, 0]
 

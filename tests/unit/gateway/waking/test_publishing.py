@@ -19,7 +19,7 @@ from trichord.redis_link import RedisLink
 
 @contextlib.asynccontextmanager
 async def told(redis: RedisServer) -> AsyncIterator[RedisLink]:
-    link = RedisLink(redis.url)
+    link = RedisLink(redis.url, timeout_s=SOON_S)
     try:
         yield link
     finally:
