@@ -46,6 +46,9 @@ OWN_REASONS: dict[str, type[TrichordError]] = {
 # Streams answer errors in-band unless asked for real gRPC codes (Triton 24.08+).
 _METADATA = (("triton_grpc_error", "true"),)
 
+END_TIMEOUT_S = 1.0
+"""Longest that closing waits for streams that have had their last response to be ended by Triton."""
+
 # What grpc.aio says in place of a call's own status, where the call ended while a message was being written to it.
 _ENDED_IN_WRITE = "Internal error from Core"
 
@@ -56,6 +59,7 @@ class TritonClient:
     def __init__(self, target: str, max_message_bytes: int) -> None:
         self._channel = open_channel(target, max_message_bytes)
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._ending: set[Any] = set()
 
     async def model_ready(self, model: str, timeout_s: float = 2.0) -> bool:
         """Whether the model is loaded and takes requests; False if the server does not answer."""
@@ -97,18 +101,36 @@ class TritonClient:
             while (message := await call.read()) is not grpc.aio.EOF:
                 if message.error_message:
                     raise _translated(grpc.StatusCode.UNKNOWN, message.error_message)
+                if is_final := message.infer_response.parameters["triton_final_response"].bool_param:
+                    await self._end(call)
                 if outputs := _outputs(message.infer_response):
                     yield outputs
-                if message.infer_response.parameters["triton_final_response"].bool_param:
+                if is_final:
                     return
             raise UnavailableError("The model server ended the stream early. Try again.", retry_after_s=1.0)
         except grpc.aio.AioRpcError as error:
             raise _translated(_status(error, ends_s), error.details() or "") from error
         finally:
-            call.cancel()
+            if call not in self._ending:
+                call.cancel()
+
+    async def _end(self, call: Any) -> None:
+        """Leaves it to Triton to end a stream that has had its last response, and keeps the call until it has.
+
+        Triton 24.10 loses a stream that is cancelled while its last response is being written: it never lets go of the
+        request, nor of the model, which then cannot be unloaded.
+        """
+        self._ending.add(call)
+        call.add_done_callback(self._ending.discard)
+        with contextlib.suppress(grpc.aio.InternalError):  # if the server is gone, the stream has ended
+            await call.done_writing()
 
     async def close(self) -> None:
         """Closes the channel and cancels what is in progress."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_TIMEOUT_S):
+                for call in tuple(self._ending):
+                    await call.code()
         with contextlib.suppress(asyncio.CancelledError):
             await self._channel.close()
 

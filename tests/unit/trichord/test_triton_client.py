@@ -19,18 +19,20 @@ from trichord.triton.client import TritonClient
 
 LIMIT = 64 << 20
 SOON_S = 20
+CANCELLATION_S = 0.05
+"""A client that cancels is first seen to say no more."""
 
 Responses = AsyncIterator[Any]
 
 
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers as a test tells it; notes what it was asked and whether it was left."""
+    """Answers as a test tells it; notes what it was asked, and whether it was left or could end by itself."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.metadata: dict[str, Any] = {}
         self.time_remaining_s = 0.0
-        self.left = asyncio.Event()
+        self.left, self.ended = asyncio.Event(), asyncio.Event()
         self.answer: Callable[[Any], Any] = lambda request: service_pb2.ModelInferResponse()
         self.stream: Callable[[Any], Responses] = nothing
 
@@ -63,6 +65,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
                     yield response
                     if not response.infer_response.model_name:
                         return
+            await asyncio.sleep(CANCELLATION_S)
+            self.ended.set()
         except (asyncio.CancelledError, GeneratorExit):
             self.left.set()
             raise
@@ -276,6 +280,38 @@ async def test_the_final_response_may_have_outputs(client: TritonClient, triton:
     triton.stream = two
     outputs = [output async for output in client.stream("llama", PCM, {}, timeout_s=5)]
     assert [output["TOKEN_IDS"].tolist() for output in outputs] == [[1], []]
+
+
+@pytest.mark.parametrize("final", [{"TOKEN_IDS": tokens(1)}, {}])
+@pytest.mark.parametrize("num_read", [1, 2])
+async def test_a_stream_that_had_its_last_response_is_triton_s_to_end(
+    client: TritonClient, triton: FakeTriton, final: dict[str, Any], num_read: int
+) -> None:
+    """Also if its reader goes at once, and the client is closed: Triton loses streams cancelled at that moment."""
+
+    async def one(request: Any) -> Responses:
+        yield stream_response(final=True, **final)
+
+    triton.stream = one
+    async with contextlib.aclosing(client.stream("llama", PCM, {}, timeout_s=60)) as stream:
+        for _ in range(num_read):
+            await anext(stream, None)
+    await client.close()
+    await asyncio.wait_for(triton.ended.wait(), SOON_S)
+    assert not triton.left.is_set()
+
+
+async def test_a_server_that_breaks_off_after_its_last_response_has_answered(
+    client: TritonClient, triton: FakeTriton
+) -> None:
+    async def one(request: Any) -> Responses:
+        yield stream_response(final=True, TOKEN_IDS=tokens(1))
+        yield grpc.StatusCode.UNAVAILABLE, "gone"
+
+    triton.stream = one
+    for _ in range(20):
+        outputs = [output async for output in client.stream("llama", PCM, {}, timeout_s=5)]
+        assert [output["TOKEN_IDS"].tolist() for output in outputs] == [[1]]
 
 
 async def test_parameters_travel_by_their_types(client: TritonClient, triton: FakeTriton) -> None:

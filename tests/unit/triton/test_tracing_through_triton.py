@@ -8,7 +8,6 @@ import gzip
 import io
 import json
 import os
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -144,9 +143,11 @@ async def serving(
         otlp_url=otlp_url,
         exit_timeout_s=60,  # on a busy machine, models take longer to end than they are usually given
     )
-    process = await asyncio.create_subprocess_exec(
-        *command.argv, env={**os.environ, **command.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    log = repository.with_name("triton.log")
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command.argv, env={**os.environ, **command.env}, stdout=output, stderr=output
+        )
     client = TritonClient(f"127.0.0.1:{port}", 1 << 24)
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
@@ -157,7 +158,7 @@ async def serving(
     finally:
         await client.close()
         process.terminate()
-        assert await process.wait() == 0, "models were cut off"
+        assert await process.wait() == 0, f"models were cut off: {log.read_text()[-4000:]}"
 
 
 async def encode_images(client: TritonClient, checkpoint: Path, count: int) -> None:
