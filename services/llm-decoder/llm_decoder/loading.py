@@ -16,6 +16,7 @@ from llm_decoder.kv_cache import KvCache, TorchForward
 from llm_decoder.llama import Llama
 from llm_decoder.model_runner import ModelRunner
 from llm_decoder.native.step import NativeStep
+from llm_decoder.sampler import Sampler
 from llm_decoder.scheduler import Limits, Scheduler
 from llm_decoder.step_input import Forward
 from trichord.checkpoint.weights import load_into
@@ -74,7 +75,9 @@ def load_engine(told: ModelSettings, settings: EngineSettings, device: str = "cp
             raise SettingsError("int8 weights run on the CPU only.")
         return start_engine(model, scheduler, device, cache_dtype(dtype, settings))
     cache = KvCache(config.llm, scheduler.blocks.num_blocks, settings.block_size, cache_dtype(dtype, settings), "cpu")
-    return Engine(ModelRunner(model, _forward(model, cache, settings, told.threads), settings.block_size), scheduler)
+    forward = _forward(model, cache, settings, told.threads)
+    sampler = Sampler(forward.likeliest) if isinstance(forward, NativeStep) else Sampler()
+    return Engine(ModelRunner(model, forward, settings.block_size), scheduler, sampler)
 
 
 def new_scheduler(config: LlmConfig, dtype: torch.dtype, settings: EngineSettings) -> Scheduler:

@@ -6,7 +6,7 @@ Shapes: B sequences, V vocabulary. Knows nothing of the model, of text, or of wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,22 +26,31 @@ class Sampled(NamedTuple):
     """Log-probabilities of the token and its likeliest rivals, before temperature; empty if not asked for."""
 
 
+def argmax(logits_BV: Tensor) -> list[int]:
+    """The likeliest token of each row, the first of equals."""
+    token_ids: list[int] = logits_BV.cpu().numpy().argmax(axis=-1).tolist()  # six times as fast as torch's on a CPU
+    return token_ids
+
+
 class Sampler:
     """Draws one token for each sequence; keeps nothing between steps."""
+
+    def __init__(self, likeliest: Callable[[Tensor], list[int]] = argmax) -> None:
+        """``likeliest`` is asked instead of ``argmax`` where logits are still as they came: it may know them."""
+        self._likeliest = likeliest
 
     @torch.inference_mode()
     def sample(self, logits_BV: Tensor, requests: Sequence[Request]) -> list[Sampled]:
         """The next token of each sequence; ``logits_BV`` is float32 and is overwritten."""
         telling = [i for i, request in enumerate(requests) if request.sampling.logprobs is not None]
         told_BV = logits_BV[telling].log_softmax(dim=-1) if telling else logits_BV[:0]
-        _penalise(logits_BV, requests)
+        is_changed = _penalise(logits_BV, requests)
         drawing = [i for i, request in enumerate(requests) if request.sampling.temperature > 0]
         if drawing:
             drawn = [requests[i] for i in drawing]
             # The argmax of logits plus Gumbel noise is a draw from their softmax (Gumbel-max trick).
             logits_BV[drawing] = truncate(logits_BV[drawing], drawn) + noise(drawn, logits_BV)
-        # numpy's is six times as fast as torch's on a CPU.
-        token_ids = logits_BV.cpu().numpy().argmax(axis=-1).tolist()
+        token_ids = (argmax if is_changed or drawing else self._likeliest)(logits_BV)
         logprobs: list[Sequence[Mapping[int, float]]] = [()] * len(requests)
         for row_V, i in zip(told_BV, telling, strict=True):
             logprobs[i] = [_likeliest(row_V, token_ids[i], requests[i].sampling.logprobs or 0)]
@@ -79,8 +88,8 @@ class Cells(NamedTuple):
         return (rows, token_ids), upload(torch.tensor(self.values, dtype=torch.float32), device)
 
 
-def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> None:
-    """Penalties, bias, bans and masks, in place."""
+def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> bool:
+    """Penalties, bias, bans and masks, in place; whether there were any."""
     repeated, shifted, banned = Cells([], [], []), Cells([], [], []), Cells([], [], [])
     for row, request in enumerate(requests):
         sampling = request.sampling
@@ -95,7 +104,7 @@ def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> None:
             shifted.add(row, list(sampling.logit_bias), list(sampling.logit_bias.values()))
         if request.bans_stop_tokens:
             banned.add(row, list(request.stop_token_ids), [-torch.inf] * len(request.stop_token_ids))
-    constrain(logits_BV, requests)
+    is_constrained = constrain(logits_BV, requests)
     if repeated.rows:
         cells, penalty = repeated.tensors(logits_BV.device)
         score = logits_BV[cells]
@@ -104,15 +113,17 @@ def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> None:
         if change.rows:
             cells, value = change.tensors(logits_BV.device)
             logits_BV.index_put_(cells, value, accumulate=True)
+    return is_constrained or any(change.rows for change in (repeated, shifted, banned))
 
 
-def constrain(logits_BV: Tensor, requests: Sequence[Request]) -> None:
-    """-inf for what a constrained sequence may not say next, in place; no other row is touched."""
+def constrain(logits_BV: Tensor, requests: Sequence[Request]) -> bool:
+    """-inf for what a constrained sequence may not say next, in place, no other row; whether there is one."""
     rows = [row for row, request in enumerate(requests) if request.allowed_tokens is not None]
     if rows:
         allowed_CV = torch.stack([allowed_tokens(requests[row], logits_BV.shape[1]) for row in rows])
         index_C = upload(torch.tensor(rows), logits_BV.device)
         logits_BV[index_C] = logits_BV[index_C].masked_fill_(~upload(allowed_CV, logits_BV.device), -torch.inf)
+    return bool(rows)
 
 
 def allowed_tokens(request: Request, vocab_size: int) -> Tensor:

@@ -163,3 +163,30 @@ def test_every_combination_yields_a_token(scale, **changes):
     sampled = request([1, 2, 3], **changes)
     sampled.append(2, 0.0)
     assert 0 <= sample(random_logits(5) * scale, [sampled])[0] < VOCAB
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"temperature": 1.0},
+        {"repetition_penalty": 1.2},
+        {"presence_penalty": 0.5},
+        {"frequency_penalty": 0.5},
+        {"logit_bias": {3: 1.0}},
+        {"min_tokens": 3, "stop_token_ids": [4]},
+        {"allowed_tokens": lambda output_ids: torch.arange(VOCAB) == 5},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_who_knows_the_likeliest_tokens_is_asked_while_logits_are_as_they_came(asked):
+    def told(logits_BV):
+        return [7] * len(logits_BV)
+
+    changes = {name: value for name, value in asked.items() if name != "allowed_tokens"}
+    plain, other = request([1]), request([1], **changes)
+    other.append(2, 0.0)
+    other.allowed_tokens = asked.get("allowed_tokens")
+    logits = random_logits(0, rows=2)
+    assert [token_id for token_id, _ in Sampler(told).sample(logits.clone(), [plain, plain])] == [7, 7]
+    drawn = [token_id for token_id, _ in Sampler(told).sample(logits.clone(), [plain, other])]
+    assert drawn == sample(logits, [plain, other])

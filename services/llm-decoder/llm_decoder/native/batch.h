@@ -7,7 +7,8 @@ namespace trichord {
 
 // Sizes of the model and of its cache; native/step.py fills in the same struct.
 struct Shape {
-  std::int32_t hidden, layers, heads, kv_heads, head_dim, intermediate, vocab;
+  std::int32_t hidden, layers, heads, kv_heads, head_dim, intermediate;
+  std::int32_t vocab, padded_vocab;  // tokens; and logits, which are whole panels
   std::int32_t block_size, num_blocks;
   std::int32_t num_positions;  // that the rope table covers
   std::int32_t int8;           // weights are int8, else bf16

@@ -12,6 +12,7 @@
 #include "ahead.h"
 #include "attention.h"
 #include "batch.h"
+#include "likeliest.h"
 #include "panels.h"
 #include "product.h"
 #include "rows.h"
@@ -42,13 +43,13 @@ class Step {
  public:
   Step(const Shape& shape, const Tensors& tensors, int num_threads);
 
-  // Computes a batch that was checked; logits are float32 [num_logits, vocab].
-  void run(const Batch& batch, float* logits);
+  // Computes a batch that was checked; logits are float32 [num_logits, padded_vocab], likeliest [num_logits].
+  void run(const Batch& batch, float* logits, std::int32_t* likeliest);
 
   const Shape& shape() const { return shape_; }
 
  private:
-  void reserve(int num_tokens);
+  void reserve(const Batch& batch);
   void plan();
   void add_phase(const Phase& phase, void (Step::*job)(int, const Turn&), int layer = 0);
   Phase rows_phase(int num_rows) const;
@@ -65,6 +66,7 @@ class Step {
   void multiply_down(int layer, const Turn& turn);
   void normalise_last(int layer, const Turn& turn);
   void multiply_vocabulary(int layer, const Turn& turn);
+  void find_likeliest(int layer, const Turn& turn);
 
   void normalise(int row, const float* weights, int target);
   void place(int layer, int token, int panel, const Sums& sums);
@@ -88,6 +90,8 @@ class Step {
 
   const Matrix& after(int layer) const { return layer + 1 < shape_.layers ? layers_[layer + 1].qkv : vocabulary_; }
 
+  float* logits(int row) const { return logits_ + static_cast<std::size_t>(row) * shape_.padded_vocab; }
+
   const float* norm(int index) const { return tensors_.norms + static_cast<std::size_t>(index) * shape_.hidden; }
 
   const Shape shape_;
@@ -99,11 +103,13 @@ class Step {
   Matrix vocabulary_;
   const Batch* batch_ = nullptr;
   float* logits_ = nullptr;
+  std::int32_t* likeliest_ = nullptr;
   Rows<float> residual_;
   Rows<Bf16> queries_;  // without gaps, in the order of Attention
   Rows<Bf16> inputs_;   // normalised rows, or what attention read
   Rows<Bf16> gated_;
   Rows<Byte> units_;  // either of these as int8
+  Likeliest peaks_;
   std::vector<Phase> phases_;
   std::vector<Part> parts_;  // of each phase
   Team team_;
@@ -121,6 +127,7 @@ Step::Step(const Shape& shape, const Tensors& tensors, int num_threads)
       inputs_(std::max(shape.hidden, shape.attended())),
       gated_(shape.intermediate),
       units_(int8_row_bytes(std::max({shape.hidden, shape.attended(), shape.intermediate}))),
+      peaks_(shape.vocab),
       team_(num_threads),
       ahead_(shape, cache_, team_) {
   const Byte* at = tensors.weights;
@@ -133,13 +140,14 @@ Step::Step(const Shape& shape, const Tensors& tensors, int num_threads)
     layers_.push_back({take(shape.attended() + 2 * shape.kv_heads * shape.head_dim, shape.hidden),
                        take(shape.hidden, shape.attended()), take(2 * shape.intermediate, shape.hidden),
                        take(shape.hidden, shape.intermediate)});
-  vocabulary_ = take(shape.vocab, shape.hidden);
+  vocabulary_ = take(shape.padded_vocab, shape.hidden);
 }
 
-void Step::run(const Batch& batch, float* logits) {
+void Step::run(const Batch& batch, float* logits, std::int32_t* likeliest) {
   batch_ = &batch;
   logits_ = logits;
-  reserve(batch.num_tokens);
+  likeliest_ = likeliest;
+  reserve(batch);
   attention_.plan(batch);
   ahead_.plan(batch);
   plan();
@@ -149,12 +157,13 @@ void Step::run(const Batch& batch, float* logits) {
   });
 }
 
-void Step::reserve(int num_tokens) {
-  residual_.reserve(num_tokens);
-  queries_.reserve(num_tokens);
-  inputs_.reserve(num_tokens);
-  gated_.reserve(num_tokens);
-  units_.reserve(num_tokens);
+void Step::reserve(const Batch& batch) {
+  residual_.reserve(batch.num_tokens);
+  queries_.reserve(batch.num_tokens);
+  inputs_.reserve(batch.num_tokens);
+  gated_.reserve(batch.num_tokens);
+  units_.reserve(batch.num_tokens);
+  peaks_.reserve(batch.num_logits);
 }
 
 void Step::plan() {
@@ -175,6 +184,7 @@ void Step::plan() {
   if (!batch_->num_logits) return;
   add_phase(rows_phase(batch_->num_logits), &Step::normalise_last);
   add_phase(phase_of(vocabulary_), &Step::multiply_vocabulary);
+  add_phase(rows_phase(batch_->num_logits), &Step::find_likeliest);
 }
 
 void Step::add_phase(const Phase& phase, void (Step::*job)(int, const Turn&), int layer) {
@@ -248,10 +258,14 @@ void Step::normalise_last(int, const Turn& turn) {
 
 void Step::multiply_vocabulary(int, const Turn& turn) {
   multiply(turn, vocabulary_, layers_[0].qkv, inputs_, shape_.layers, [this](int row, int panel, const Sums& sums) {
-    float* target = logits_ + static_cast<std::size_t>(row) * shape_.vocab + panel * kPanel;
-    _mm512_storeu_ps(target, sums.low);
-    _mm512_storeu_ps(target + kLanes, sums.high);
+    _mm512_storeu_ps(logits(row) + panel * kPanel, sums.low);
+    _mm512_storeu_ps(logits(row) + panel * kPanel + kLanes, sums.high);
+    peaks_.note(row, panel, sums);
   });
+}
+
+void Step::find_likeliest(int, const Turn& turn) {
+  each_row(turn, [this](int row) { likeliest_[row] = peaks_.find(row, logits(row)); });
 }
 
 // Calls finish(row, panel, sums) for every row and panel of the turn; what comes next is asked for meanwhile.
@@ -354,11 +368,11 @@ void* trichord_step_create(const trichord::Shape* shape, const trichord::Tensors
 }
 
 // Null if all went well, else a clause that says why nothing was computed. One call at a time.
-const char* trichord_step_run(void* step, const trichord::Batch* batch, float* logits) {
+const char* trichord_step_run(void* step, const trichord::Batch* batch, float* logits, std::int32_t* likeliest) {
   auto& runner = *static_cast<trichord::Step*>(step);
   if (const char* reason = trichord::refusal(runner.shape(), *batch)) return reason;
   try {
-    runner.run(*batch, logits);
+    runner.run(*batch, logits, likeliest);
   } catch (const std::bad_alloc&) {
     return "there is not enough memory for so many tokens";
   }

@@ -30,7 +30,8 @@ class _Shape(ctypes.Structure):
 
     _fields_ = [
         *((size, ctypes.c_int32) for size in ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate")),
-        *((size, ctypes.c_int32) for size in ("vocab", "block_size", "num_blocks", "num_positions", "int8")),
+        *((size, ctypes.c_int32) for size in ("vocab", "padded_vocab", "block_size", "num_blocks", "num_positions")),
+        ("int8", ctypes.c_int32),
         ("eps", ctypes.c_float),
     ]
 
@@ -82,6 +83,8 @@ class NativeStep:
         weakref.finalize(self, _library().trichord_step_destroy, self._step).atexit = False
         self._hidden_size, self._vocab_size = config.hidden_size, config.vocab_size
         self._logits_RV = torch.empty(0, packing.padded_vocab(config.vocab_size))
+        self._likeliest_R = torch.empty(0, dtype=torch.int32)
+        self._num_logits = 0
 
     @staticmethod
     def is_supported(model: Llama, block_size: int) -> str | None:
@@ -114,17 +117,25 @@ class NativeStep:
             (step.block_tables_BM, torch.int32, (num_sequences, max_blocks)),
             (step.logit_rows_R, torch.int32, (num_logits,)),
         )
-        pointers = [_pointer(*argument) for argument in arguments]
-        batch = _Batch(*pointers, num_tokens, num_sequences, max_blocks, num_logits)
-        logits_RV = self._logits(num_logits)
-        if refusal := _library().trichord_step_run(self._step, batch, logits_RV.data_ptr()):
+        given = [_pointer(*argument) for argument in arguments]
+        batch = _Batch(*given, num_tokens, num_sequences, max_blocks, num_logits)
+        self._reserve(num_logits)
+        made = self._logits_RV.data_ptr(), self._likeliest_R.data_ptr()
+        if refusal := _library().trichord_step_run(self._step, batch, *made):
             raise ValueError(f"The step is refused: {refusal.decode()}.")
-        return logits_RV[:, : self._vocab_size]
+        self._num_logits = num_logits
+        return self._logits_RV[:num_logits, : self._vocab_size]
 
-    def _logits(self, num_rows: int) -> Tensor:
-        if len(self._logits_RV) < num_rows:
-            self._logits_RV = torch.empty(num_rows, self._logits_RV.shape[1])
-        return self._logits_RV[:num_rows]
+    def likeliest(self, logits_RV: Tensor) -> list[int]:
+        """The likeliest token of each row, the first of equals; ``logits_RV`` is the last call's, as it came."""
+        assert len(logits_RV) == self._num_logits, "these logits are of another step"
+        token_ids: list[int] = self._likeliest_R[: self._num_logits].tolist()
+        return token_ids
+
+    def _reserve(self, num_logits: int) -> None:
+        if len(self._logits_RV) < num_logits:
+            self._logits_RV = torch.empty(num_logits, self._logits_RV.shape[1])
+            self._likeliest_R = torch.empty(num_logits, dtype=torch.int32)
 
 
 def _unsupported(config: LlmConfig) -> str | None:
@@ -160,7 +171,8 @@ def _shape(config: LlmConfig, keys: Tensor, num_positions: int, *, is_int8: bool
         kv_heads=config.num_key_value_heads,
         head_dim=config.head_dim,
         intermediate=config.intermediate_size,
-        vocab=packing.padded_vocab(config.vocab_size),
+        vocab=config.vocab_size,
+        padded_vocab=packing.padded_vocab(config.vocab_size),
         block_size=keys.shape[3],
         num_blocks=keys.shape[1],
         num_positions=num_positions,
@@ -182,7 +194,7 @@ def _library() -> ctypes.CDLL:
     library.trichord_step_create.restype = ctypes.c_void_p
     library.trichord_step_create.argtypes = [ctypes.POINTER(_Shape), ctypes.POINTER(_Tensors), ctypes.c_int]
     library.trichord_step_run.restype = ctypes.c_char_p
-    library.trichord_step_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Batch), ctypes.c_void_p]
+    library.trichord_step_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Batch), ctypes.c_void_p, ctypes.c_void_p]
     library.trichord_step_destroy.restype = None
     library.trichord_step_destroy.argtypes = [ctypes.c_void_p]
     return library

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from llm_decoder.native.step import NativeStep
+from llm_decoder.sampler import argmax
 from tests.unit.llm_decoder.native.driver import (
     CONFIG,
     NUM_BLOCKS,
@@ -71,6 +72,35 @@ def test_int8_weights_are_near(changes):
 
     assert max(relative_errors(ours, expected)) < 0.06
     assert not torch.equal(ours[0], Run(model, native(model), ids).logits(SCHEDULE)[0]), "int8 was asked for"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("num_tokens", [1, 9, 120])
+def test_the_likeliest_tokens_are_found_on_the_way(num_tokens, threads):
+    model, ids = bf16_llama(), random_ids(num_tokens)
+    forward = native(model, threads=threads)
+    logits = forward(Run(model, forward, ids).step_input([(0, num_tokens)]))
+    assert forward.likeliest(logits) == argmax(logits)
+    assert num_tokens == 1 or len(set(argmax(logits))) > 1
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_of_equally_likely_tokens_the_first_is_found_and_none_that_is_padding(sign):
+    model, ids = bf16_llama(), random_ids(8)
+    model.lm_head.weight.copy_(sign * model.lm_head.weight[:1].expand_as(model.lm_head.weight))
+    forward = native(model)
+    logits = forward(Run(model, forward, ids).step_input([(0, 8)]))
+    assert (logits < 0).any(), "what pads the vocabulary, 0, is higher"
+    assert forward.likeliest(logits) == [0] * 8
+
+
+def test_of_another_step_no_likeliest_tokens_are_told():
+    model = bf16_llama()
+    run = Run(model, forward := native(model), random_ids(8))
+    logits = forward(run.step_input([(0, 5)]))
+    forward(run.step_input([(0, 3)]))
+    with pytest.raises(AssertionError):
+        forward.likeliest(logits)
 
 
 @pytest.mark.parametrize("rows", [[19], [3, 0, 19], []], ids=str)
