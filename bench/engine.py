@@ -1,8 +1,8 @@
 """The decode engine against the machine's limit, against itself behind Triton, and against what people run instead.
 
 One command, one run: everybody is started, then asked the same prompts in turn, round after round, so that nobody has
-the quiet moment to himself. Knows who is asked what; what figures mean is in ``streams.py``, ``results.py`` and the
-README beside this file.
+the quiet moment to himself; and shortly before, asked others, since whoever waited for minutes starts more slowly.
+Knows who is asked what; what figures mean is in ``streams.py``, ``results.py`` and the README beside this file.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from trichord.checkpoint.locate import directory_of
 
 PRESET = "demo"
 CONCURRENCIES = (1, 8, 32)
+WARM_UP_TOKENS = 4
 PROMPT_TOKENS, LONG_PROMPT_TOKENS, LONG_PROMPT_STREAMS, SCORED_TOKENS = 128, 2000, 8, 768
 
 console = Console(stderr=True)
@@ -59,10 +60,10 @@ class Bench:
         """Warms everybody up, then asks, round after round."""
         with Progress(console=console) as progress:
             self._progress = progress
-            self._task = progress.add_task("", total=len(self._peers) * (1 + self._plan.rounds * len(CONCURRENCIES)))
-            warm_up = self._prompts.take(CONCURRENCIES[-1], PROMPT_TOKENS)
+            turns = self._plan.rounds * len(CONCURRENCIES)
+            self._task = progress.add_task("", total=len(self._peers) * (1 + 2 * turns))
             for name in list(self._peers):
-                self._generate(name, warm_up, 4)
+                self._warm_up(name, CONCURRENCIES[-1])
             for index in range(self._plan.rounds):
                 self._round(index)
 
@@ -81,7 +82,8 @@ class Bench:
             prompts = self._prompts.take(concurrency, PROMPT_TOKENS)
             floor = self._floor.ask("floors", num_rows=concurrency)
             for name in _rotated(list(self._peers), index):
-                times = self._generate(name, prompts, self._plan.num_tokens)
+                self._warm_up(name, concurrency)
+                times = self._generate(name, prompts, self._plan.num_tokens) if name in self._peers else []
                 before, floor = floor, self._floor.ask("floors", num_rows=concurrency)
                 if times:
                     self.results.runs[name, concurrency].append(Figures.of(times))
@@ -89,6 +91,9 @@ class Bench:
         for name in (who.ENGINE, who.TRITON):
             if name in self._peers:
                 self.results.long_prompts[name].append(self._long_prompt(self._peers[name]))
+
+    def _warm_up(self, name: str, concurrency: int) -> None:
+        self._generate(name, self._prompts.take(concurrency, PROMPT_TOKENS), WARM_UP_TOKENS)
 
     def _generate(self, name: str, prompts: Sequence[Prompt], num_tokens: int) -> Times:
         """The times of each stream's tokens; none, and the peer is out, if it does not answer."""
