@@ -33,6 +33,7 @@ from trichord.checkpoint.locate import directory_of
 PRESET = "demo"
 CONCURRENCIES = (1, 8, 32)
 WARM_UP_TOKENS = 4
+LONG_PROMPTED = (who.ENGINE, who.TRITON)
 PROMPT_TOKENS, LONG_PROMPT_TOKENS, LONG_PROMPT_STREAMS, SCORED_TOKENS = 128, 2000, 8, 768
 
 console = Console(stderr=True)
@@ -60,8 +61,8 @@ class Bench:
         """Warms everybody up, then asks, round after round."""
         with Progress(console=console) as progress:
             self._progress = progress
-            turns = self._plan.rounds * len(CONCURRENCIES)
-            self._task = progress.add_task("", total=len(self._peers) * (1 + 2 * turns))
+            turns = (len(CONCURRENCIES) * len(self._peers) + len(LONG_PROMPTED)) * self._plan.rounds
+            self._task = progress.add_task("", total=len(self._peers) + 2 * turns)
             for name in list(self._peers):
                 self._warm_up(name, CONCURRENCIES[-1])
             for index in range(self._plan.rounds):
@@ -80,20 +81,22 @@ class Bench:
     def _round(self, index: int) -> None:
         for concurrency in CONCURRENCIES:
             prompts = self._prompts.take(concurrency, PROMPT_TOKENS)
-            floor = self._floor.ask("floors", num_rows=concurrency)
             for name in _rotated(list(self._peers), index):
-                self._warm_up(name, concurrency)
-                times = self._generate(name, prompts, self._plan.num_tokens) if name in self._peers else []
-                before, floor = floor, self._floor.ask("floors", num_rows=concurrency)
+                if not self._warm_up(name, concurrency):
+                    continue
+                before = self._floor.ask("floors", num_rows=concurrency)
+                times = self._generate(name, prompts, self._plan.num_tokens)
+                after = self._floor.ask("floors", num_rows=concurrency)
                 if times:
                     self.results.runs[name, concurrency].append(Figures.of(times))
-                    self.results.floors[name, concurrency].append(between(before, floor))
-        for name in (who.ENGINE, who.TRITON):
-            if name in self._peers:
+                    self.results.floors[name, concurrency].append(between(before, after))
+        for name in LONG_PROMPTED:
+            if name in self._peers and self._warm_up(name, LONG_PROMPT_STREAMS):
                 self.results.long_prompts[name].append(self._long_prompt(self._peers[name]))
 
-    def _warm_up(self, name: str, concurrency: int) -> None:
-        self._generate(name, self._prompts.take(concurrency, PROMPT_TOKENS), WARM_UP_TOKENS)
+    def _warm_up(self, name: str, concurrency: int) -> bool:
+        """Whether the peer, asked for a few tokens of other prompts, is still there."""
+        return bool(self._generate(name, self._prompts.take(concurrency, PROMPT_TOKENS), WARM_UP_TOKENS))
 
     def _generate(self, name: str, prompts: Sequence[Prompt], num_tokens: int) -> Times:
         """The times of each stream's tokens; none, and the peer is out, if it does not answer."""
@@ -116,6 +119,7 @@ class Bench:
             return percentile(gaps(times, all_started_s(times)), 99) * 1e3
 
         (late_prompt,) = self._prompts.take(1, LONG_PROMPT_TOKENS)
+        self._progress.advance(self._task)
         return LongPrompt(gap_p99_ms(None), gap_p99_ms(late_prompt))
 
 

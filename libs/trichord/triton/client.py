@@ -59,7 +59,7 @@ class TritonClient:
     def __init__(self, target: str, max_message_bytes: int) -> None:
         self._channel = open_channel(target, max_message_bytes)
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._ending: set[Any] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def model_ready(self, model: str, timeout_s: float = 2.0) -> bool:
         """Whether the model is loaded and takes requests; False if the server does not answer."""
@@ -92,7 +92,7 @@ class TritonClient:
         cancels the request: the model sees it at its next poll. Raises as ``infer`` does; ends only after the model's
         final response, else raises UnavailableError.
         """
-        ends_s = time.monotonic() + timeout_s
+        ends_s, is_final = time.monotonic() + timeout_s, False
         call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=_METADATA)
         try:
             context = str(parameters.get(spans.TRACEPARENT, ""))
@@ -102,7 +102,7 @@ class TritonClient:
                 if message.error_message:
                     raise _translated(grpc.StatusCode.UNKNOWN, message.error_message)
                 if is_final := message.infer_response.parameters["triton_final_response"].bool_param:
-                    await self._end(call)
+                    self._end(call)
                 if outputs := _outputs(message.infer_response):
                     yield outputs
                 if is_final:
@@ -111,28 +111,33 @@ class TritonClient:
         except grpc.aio.AioRpcError as error:
             raise _translated(_status(error, ends_s), error.details() or "") from error
         finally:
-            if call not in self._ending:
+            if not is_final:
                 call.cancel()
 
-    async def _end(self, call: Any) -> None:
-        """Leaves it to Triton to end a stream that has had its last response, and keeps the call until it has.
+    def _end(self, call: Any) -> None:
+        """Leaves it to Triton to end a stream whose last response was read, whatever becomes of the reader.
 
         Triton 24.10 loses a stream that is cancelled while its last response is being written: it never lets go of the
         request, nor of the model, which then cannot be unloaded.
         """
-        self._ending.add(call)
-        call.add_done_callback(self._ending.discard)
-        with contextlib.suppress(grpc.aio.InternalError):  # if the server is gone, the stream has ended
-            await call.done_writing()
+
+        async def end() -> None:
+            with contextlib.suppress(grpc.aio.InternalError):  # if the server is gone, the stream has ended
+                await call.done_writing()
+            await call.code()
+
+        ending = asyncio.create_task(end(), name="ending a stream")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
         """Closes the channel and cancels what is in progress."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_TIMEOUT_S):
-                for call in tuple(self._ending):
-                    await call.code()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._channel.close()
+        try:
+            if self._ending:
+                await asyncio.wait(self._ending, timeout=END_TIMEOUT_S)
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._channel.close()
 
 
 def _header(context: str) -> spans.Metadata:

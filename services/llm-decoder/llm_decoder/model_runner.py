@@ -17,14 +17,14 @@ from llm_decoder.step_input import Forward, step_input
 
 
 class ModelRunner:
-    """Embeds a step's tokens and media, and computes it by ``forward``."""
+    """Embeds a step's tokens and media on the CPU, and computes it by ``forward``."""
 
     def __init__(self, model: Llama, forward: Forward, block_size: int) -> None:
         self.config, self._forward, self._block_size = model.config, forward, block_size
         weight_VD = model.model.embed_tokens.weight.detach()
-        # numpy knows no bfloat16, and need not to gather rows. Between two steps, when nothing of either library is in
-        # the caches, it takes a third of torch's time.
-        self._bits_VD, self._dtype = weight_VD.view(torch.int16).numpy(), weight_VD.dtype
+        # numpy knows no bfloat16, but gathers rows without knowing their type. Between two steps, when nothing of it or
+        # of torch is in the caches, it takes two fifths of torch's time.
+        self._table, self._dtype = weight_VD.view(torch.int16).numpy(), weight_VD.dtype
 
     @torch.inference_mode()
     def step(self, step: Sequence[Scheduled]) -> Tensor:
@@ -39,7 +39,7 @@ class ModelRunner:
             if request.media_rows is not None:
                 media += media_in(request, start, start + num_tokens, len(ids))
             ids += request.token_ids(start, start + num_tokens)
-        x_ND = torch.from_numpy(self._bits_VD[ids]).view(self._dtype)
+        x_ND = torch.from_numpy(self._table[ids]).view(self._dtype)
         for at, rows in media:
             x_ND[at : at + len(rows)] = rows
         return self._forward(step_input(step, x_ND, self._block_size))

@@ -53,7 +53,7 @@ class Sampler:
         token_ids = (argmax if is_changed or drawing else self._likeliest)(logits_BV)
         logprobs: list[Sequence[Mapping[int, float]]] = [()] * len(requests)
         for row_V, i in zip(told_BV, telling, strict=True):
-            logprobs[i] = [_likeliest(row_V, token_ids[i], requests[i].sampling.logprobs or 0)]
+            logprobs[i] = [_told(row_V, token_ids[i], requests[i].sampling.logprobs or 0)]
         return [Sampled(*pair) for pair in zip(token_ids, logprobs, strict=True)]
 
 
@@ -63,7 +63,7 @@ def noise(requests: Sequence[Request], like_BV: Tensor) -> Tensor:
     return gumbel(draws, like_BV.shape[1], like_BV.device)
 
 
-def _likeliest(logprobs_V: Tensor, token_id: int, count: int) -> dict[int, float]:
+def _told(logprobs_V: Tensor, token_id: int, count: int) -> dict[int, float]:
     """The chosen token first, then the ``count`` likeliest."""
     values, ids = logprobs_V.topk(count)
     return {token_id: float(logprobs_V[token_id]), **dict(zip(ids.tolist(), values.tolist(), strict=True))}
@@ -117,7 +117,7 @@ def _penalise(logits_BV: Tensor, requests: Sequence[Request]) -> bool:
 
 
 def constrain(logits_BV: Tensor, requests: Sequence[Request]) -> bool:
-    """-inf for what a constrained sequence may not say next, in place, no other row; whether there is one."""
+    """-inf, in place, for what constrained sequences may not say next, and nothing else; whether there are any."""
     rows = [row for row, request in enumerate(requests) if request.allowed_tokens is not None]
     if rows:
         allowed_CV = torch.stack([allowed_tokens(requests[row], logits_BV.shape[1]) for row in rows])

@@ -20,7 +20,7 @@ from trichord.triton.client import TritonClient
 LIMIT = 64 << 20
 SOON_S = 20
 CANCELLATION_S = 0.05
-"""A client that cancels is first seen to say no more."""
+"""How long the fake waits for a cancellation: a client that cancels is first seen to say no more."""
 
 Responses = AsyncIterator[Any]
 

@@ -10,6 +10,7 @@
 
 namespace trichord {
 
+// Of one step: notes the peak of each panel as it comes, and looks into the highest one at the end.
 class Likeliest {
  public:
   explicit Likeliest(int vocab) : vocab_(vocab), num_panels_((vocab + kPanel - 1) / kPanel), peaks_(num_panels_) {}
@@ -20,7 +21,8 @@ class Likeliest {
   // Notes the highest logit of a panel, of which the last may be padded.
   void note(int row, int panel, const Sums& sums) {
     const int width = width_of(panel);
-    peaks_[row][panel] = _mm512_reduce_max_ps(_mm512_max_ps(first(width, sums.low), first(width - kLanes, sums.high)));
+    const __m512 low = keep_first(width, sums.low), high = keep_first(width - kLanes, sums.high);
+    peaks_[row][panel] = _mm512_reduce_max_ps(_mm512_max_ps(low, high));
   }
 
   // The first token with the highest logit of a row all of whose panels were noted.
@@ -32,7 +34,8 @@ class Likeliest {
  private:
   int width_of(int panel) const { return std::min(kPanel, vocab_ - panel * kPanel); }
 
-  static __m512 first(int count, __m512 logits) {
+  // -inf for all but the first `count`: what pads the vocabulary is 0, and may be higher than any logit.
+  static __m512 keep_first(int count, __m512 logits) {
     const auto mask = static_cast<__mmask16>((1u << std::clamp(count, 0, kLanes)) - 1);
     return _mm512_mask_mov_ps(_mm512_set1_ps(-std::numeric_limits<float>::infinity()), mask, logits);
   }

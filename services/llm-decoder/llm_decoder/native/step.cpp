@@ -103,13 +103,13 @@ class Step {
   Matrix vocabulary_;
   const Batch* batch_ = nullptr;
   float* logits_ = nullptr;
-  std::int32_t* likeliest_ = nullptr;
+  std::int32_t* token_ids_ = nullptr;
   Rows<float> residual_;
   Rows<Bf16> queries_;  // without gaps, in the order of Attention
   Rows<Bf16> inputs_;   // normalised rows, or what attention read
   Rows<Bf16> gated_;
   Rows<Byte> units_;  // either of these as int8
-  Likeliest peaks_;
+  Likeliest likeliest_;
   std::vector<Phase> phases_;
   std::vector<Part> parts_;  // of each phase
   Team team_;
@@ -127,7 +127,7 @@ Step::Step(const Shape& shape, const Tensors& tensors, int num_threads)
       inputs_(std::max(shape.hidden, shape.attended())),
       gated_(shape.intermediate),
       units_(int8_row_bytes(std::max({shape.hidden, shape.attended(), shape.intermediate}))),
-      peaks_(shape.vocab),
+      likeliest_(shape.vocab),
       team_(num_threads),
       ahead_(shape, cache_, team_) {
   const Byte* at = tensors.weights;
@@ -146,7 +146,7 @@ Step::Step(const Shape& shape, const Tensors& tensors, int num_threads)
 void Step::run(const Batch& batch, float* logits, std::int32_t* likeliest) {
   batch_ = &batch;
   logits_ = logits;
-  likeliest_ = likeliest;
+  token_ids_ = likeliest;
   reserve(batch);
   attention_.plan(batch);
   ahead_.plan(batch);
@@ -163,7 +163,7 @@ void Step::reserve(const Batch& batch) {
   inputs_.reserve(batch.num_tokens);
   gated_.reserve(batch.num_tokens);
   units_.reserve(batch.num_tokens);
-  peaks_.reserve(batch.num_logits);
+  likeliest_.reserve(batch.num_logits);
 }
 
 void Step::plan() {
@@ -260,12 +260,12 @@ void Step::multiply_vocabulary(int, const Turn& turn) {
   multiply(turn, vocabulary_, layers_[0].qkv, inputs_, shape_.layers, [this](int row, int panel, const Sums& sums) {
     _mm512_storeu_ps(logits(row) + panel * kPanel, sums.low);
     _mm512_storeu_ps(logits(row) + panel * kPanel + kLanes, sums.high);
-    peaks_.note(row, panel, sums);
+    likeliest_.note(row, panel, sums);
   });
 }
 
 void Step::find_likeliest(int, const Turn& turn) {
-  each_row(turn, [this](int row) { likeliest_[row] = peaks_.find(row, logits(row)); });
+  each_row(turn, [this](int row) { token_ids_[row] = likeliest_.find(row, logits(row)); });
 }
 
 // Calls finish(row, panel, sums) for every row and panel of the turn; what comes next is asked for meanwhile.

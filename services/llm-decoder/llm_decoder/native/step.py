@@ -117,11 +117,11 @@ class NativeStep:
             (step.block_tables_BM, torch.int32, (num_sequences, max_blocks)),
             (step.logit_rows_R, torch.int32, (num_logits,)),
         )
-        given = [_pointer(*argument) for argument in arguments]
-        batch = _Batch(*given, num_tokens, num_sequences, max_blocks, num_logits)
+        inputs = [_pointer(*argument) for argument in arguments]
+        batch = _Batch(*inputs, num_tokens, num_sequences, max_blocks, num_logits)
         self._reserve(num_logits)
-        made = self._logits_RV.data_ptr(), self._likeliest_R.data_ptr()
-        if refusal := _library().trichord_step_run(self._step, batch, *made):
+        outputs = self._logits_RV.data_ptr(), self._likeliest_R.data_ptr()
+        if refusal := _library().trichord_step_run(self._step, batch, *outputs):
             raise ValueError(f"The step is refused: {refusal.decode()}.")
         self._num_logits = num_logits
         return self._logits_RV[:num_logits, : self._vocab_size]
@@ -133,6 +133,7 @@ class NativeStep:
         return token_ids
 
     def _reserve(self, num_logits: int) -> None:
+        self._num_logits = 0
         if len(self._logits_RV) < num_logits:
             self._logits_RV = torch.empty(num_logits, self._logits_RV.shape[1])
             self._likeliest_R = torch.empty(num_logits, dtype=torch.int32)
